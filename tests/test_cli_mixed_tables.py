@@ -306,6 +306,32 @@ def test_codes_beside_numbers_keep_what_makes_them_codes(name: str, run: Run) ->
     assert columns == {"x": "number", "y": "number", name: kind}
 
 
+@pytest.mark.parametrize("dtype", ["str", "category"])
+def test_codes_are_kept_in_parquet_too(dtype: str, run: Run) -> None:
+    """They are texts there, and had been read as numbers without a word."""
+    x = np.random.default_rng(SEED).normal(50, 10, 60).round(2)
+    table = pd.DataFrame({"x": x, "y": 2 * x, "is_new": x > 50})
+    codes = {name: case for name, case in LIKE_NUMBERS.items() if name != "hex"}  # no numbers here
+    for name, (values, _, _) in codes.items():
+        table[name] = pd.Series((values * 60)[:60]).astype(dtype)
+    table.to_parquet("t.parquet")
+    answer = run("train", "t.parquet", "-o", "m", *TINY, "--json").json
+    (said,) = [one for one in answer["warnings"] if one["kind"] == "codes_found"]
+    assert set(said["columns"]) == set(codes)
+    kinds = {c["name"]: c["kind"] for c in answer["columns"]}
+    assert kinds == {"x": "number", "y": "number", "is_new": "yes/no"} | {
+        name: kind if dtype == "str" else "category" for name, (_, kind, _) in codes.items()
+    }
+    with pytest.warns(NarrowsWarning) as told:
+        files.read("t.parquet")
+    assert [one.message.kind for one in told] == ["codes_as_numbers", "booleans_as_numbers"]
+    table.loc[3, "y"] = np.nan
+    table.to_parquet("gaps.parquet")
+    assert run("impute", "gaps.parquet", "-o", "filled.parquet").code == 0
+    filled = pd.read_parquet("filled.parquet")
+    pd.testing.assert_frame_equal(filled.drop(columns="y"), table.drop(columns="y"))
+
+
 def test_numbers_with_zeros_stay_numbers(run: Run) -> None:
     rng = np.random.default_rng(SEED)
     lines = [f"{a:.3f},{b},{-b / 100:+.2f},1e-05" for a, b in rng.integers(0, 101, (50, 2))]

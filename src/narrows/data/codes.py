@@ -4,7 +4,7 @@ As numbers they lose what tells them apart, so that columns which hold them are 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -104,14 +104,33 @@ def find_codes(text: "TextTable") -> dict[str, str]:
     ]
     if not places or not _has_traces(text.open_file):
         return {}
+    texts = zip(places, text.texts(places).columns, strict=True)
+    return name_codes(
+        (text.names[place], column, pa.types.is_integer(kinds[place])) for place, column in texts
+    )
+
+
+def name_codes(columns: Iterable[tuple[str, Any, bool]]) -> dict[str, str]:
+    """Tell which columns of numbers in texts may hold codes or dates, and which.
+
+    Parameters
+    ----------
+    columns : iterable of (str, pyarrow.ChunkedArray of str, bool)
+        Names, texts, and whether these may be dates, as whole numbers may.
+
+    Returns
+    -------
+    dict of str to str
+        As of :func:`find_codes`.
+    """
     found = {}
-    for place, column in zip(places, text.texts(places).columns, strict=True):
-        if (code := code_among(column)) is not None:
-            found[text.names[place]] = f"{CODES} {code!r}"
-        elif pa.types.is_integer(kinds[place]) and (day := day_among(column)) is not None:
-            found[text.names[place]] = f"{DAYS} {day!r}"
-        elif (power := power_among(column)) is not None:
-            found[text.names[place]] = f"{POWERS} {power!r}"
+    for name, texts, may_be_days in columns:
+        if (code := code_among(texts)) is not None:
+            found[name] = f"{CODES} {code!r}"
+        elif may_be_days and (day := day_among(texts)) is not None:
+            found[name] = f"{DAYS} {day!r}"
+        elif (power := power_among(texts)) is not None:
+            found[name] = f"{POWERS} {power!r}"
     return found
 
 

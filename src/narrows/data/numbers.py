@@ -93,7 +93,7 @@ def to_numbers(
     defects = _Defects(names)
     found: list[NDArray[Any] | None] = []
     for place, given in enumerate(columns):
-        column = _decoded_column(given)
+        column = decoded_column(given)
         if is_text(column):
             marked = f"say how numbers are written ({', '.join(unsaid)})" if unsaid else _TYPED
             numbers = _read_texts(column, marks or Marks(), defects.at(place), marked)
@@ -238,7 +238,8 @@ class _Defects:
         self._remedies[remedy] = None
 
 
-def _decoded_column(column: Any) -> Any:
+def decoded_column(column: Any) -> Any:
+    """Return a column without categories and extension types, and its texts as one type."""
     column = getattr(column, "storage", column)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

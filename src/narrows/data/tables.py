@@ -13,11 +13,11 @@ from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
 
 from narrows.containment import check_fits, irregular
-from narrows.data.codes import CODES, POWERS, CodesAsNumbers, find_codes
+from narrows.data.codes import CODES, POWERS, CodesAsNumbers, find_codes, name_codes
 from narrows.data.dialect import DELIMITER_NAMES, is_missing, looks_like_number
 from narrows.data.formats import DEFAULTS, Contents, FileOptions
 from narrows.data.lazy_rows import LazyRows, in_blocks
-from narrows.data.numbers import check_names, to_numbers, with_numbers
+from narrows.data.numbers import check_names, decoded_column, to_numbers, with_numbers
 from narrows.data.parquet import Opened, is_plain, read_parquet
 from narrows.data.text_tables import TextTable, empty, guarded_table, read_text_table
 from narrows.errors import (
@@ -83,7 +83,7 @@ def read_table(
     NarrowsWarning
         Unless ``known`` is given: "codes_as_numbers" if columns hold codes, such as 01067, or
         dates such as 20240131, "powers_read" if they hold numbers such as 1e5, which may be codes,
-        "booleans_as_numbers" if some of a text file hold true and false; see also
+        "booleans_as_numbers" if some hold true and false; see also
         :func:`narrows.data.text_tables.read_text_table`.
 
     Examples
@@ -104,6 +104,11 @@ def read_table(
             table = _read_parquet(path)
             names = table.column_names
             numbers = to_numbers(path, table.columns, names)
+            if known is None:
+                decoded = zip(names, map(decoded_column, table.columns), strict=True)
+                texts = ((name, column, True) for name, column in decoded if is_text(column))
+                _warn_of_codes(path, name_codes(texts))
+                _warn_of_booleans(path, table.columns, names)
         else:
             text = read_text_table(path, options, known=known, kind="numbers")
             names = text.names
@@ -120,7 +125,7 @@ def read_table(
                 several = "; if a line holds several values, give the delimiter (--delimiter)"
                 hint = several if options.delimiter is None else ""
             if known is None:
-                _warn_of_codes(path, text)
+                _warn_of_codes(path, find_codes(text))
             numbers = to_numbers(
                 path,
                 text.table.columns,
@@ -131,7 +136,7 @@ def read_table(
                 unsaid=[f"--{o}" for o in ("decimal", "thousands") if getattr(options, o) is None],
             )
             if known is None:
-                _warn_of_booleans(path, text)
+                _warn_of_booleans(path, text.table.columns, names)
     values = np.empty(
         (len(numbers[0]), len(names)), np.result_type(np.float32, *(c.dtype for c in numbers))
     )
@@ -338,9 +343,8 @@ def _check_separated(path: Path, table: Any, names: list[str]) -> None:
     )
 
 
-def _warn_of_codes(path: Path, text: TextTable) -> None:
+def _warn_of_codes(path: Path, found: dict[str, str]) -> None:
     """Warn of columns of codes or dates, which lose as numbers what makes them such."""
-    found = find_codes(text)
     powers = {name: what for name, what in found.items() if what.startswith(POWERS)}
     codes = {name: what for name, what in found.items() if name not in powers}
     if powers:
@@ -368,11 +372,11 @@ def _named(columns: dict[str, str]) -> str:
     return listed((f"{name!r} ({what})" for name, what in columns.items()), most=4)
 
 
-def _warn_of_booleans(path: Path, text: TextTable) -> None:
+def _warn_of_booleans(path: Path, columns: Sequence[Any], names: Sequence[str]) -> None:
     """Warn of columns of true and false beside others, which become 1 and 0."""
-    are = [pa.types.is_boolean(column.type) for column in text.table.columns]
+    are = [pa.types.is_boolean(column.type) for column in columns]
     if any(are) and not all(are):
-        found = [name for name, is_boolean in zip(text.names, are, strict=True) if is_boolean]
+        found = [name for name, is_boolean in zip(names, are, strict=True) if is_boolean]
         warn(
             f"columns of '{path}' hold true and false, which were read as 1 and 0: "
             f"{listed(map(repr, found), most=4)}; narrows train --categorical NAME "
