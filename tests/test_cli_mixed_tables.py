@@ -324,7 +324,7 @@ def test_codes_are_kept_in_parquet_too(dtype: str, run: Run) -> None:
     }
     with pytest.warns(NarrowsWarning) as told:
         files.read("t.parquet")
-    assert [one.message.kind for one in told] == ["codes_as_numbers", "booleans_as_numbers"]
+    assert [one.message.kind for one in told] == ["codes_as_numbers"]
     table.loc[3, "y"] = np.nan
     table.to_parquet("gaps.parquet")
     assert run("impute", "gaps.parquet", "-o", "filled.parquet").code == 0

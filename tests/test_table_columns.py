@@ -14,6 +14,7 @@ import pytest
 from scipy import sparse
 
 from narrows import Autoencoder, TableAutoencoder
+from narrows.data.codes import CodesAsNumbers
 from narrows.data.columns import Column
 from narrows.data.extremes import find_extremes
 from narrows.data.frames import read_file, read_frame
@@ -357,6 +358,22 @@ def test_values_of_another_type_are_the_levels_that_they_equal(learned, given, s
     wanted = [math.nan if level is None else place[repr(level)] for level in same]
     np.testing.assert_array_equal(cells.numbers, wanted)
     np.testing.assert_array_equal(cells.unknown, np.isnan(wanted) & ~cells.gaps)
+
+
+@pytest.mark.parametrize("kind", ["str", "object", "category", "polars", "arrow"])
+def test_codes_that_a_plain_model_reads_as_numbers_are_said(kind):
+    """In data frames too, as in files; numbers in texts are none."""
+    table = pd.DataFrame({"zip": ["01067", "10115", "80331"] * (N // 3), "x": numbers()})
+    table["size"] = table["x"].map("{:.2f}".format)
+    if kind in ("polars", "arrow"):
+        given = pl.from_pandas(table) if kind == "polars" else pa.Table.from_pandas(table)
+    else:
+        given = table.astype({"zip": kind, "size": kind})
+    with pytest.warns(CodesAsNumbers, match=r"columns of X .*: 'zip' \(codes such as '01067'\)"):
+        Autoencoder(2, max_epochs=1).fit(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CodesAsNumbers)
+        Autoencoder(2, max_epochs=1).fit(table[["x", "size"]])
 
 
 def test_a_table_may_lack_columns_that_were_left_out():

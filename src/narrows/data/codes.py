@@ -5,13 +5,15 @@ As numbers they lose what tells them apart, so that columns which hold them are 
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import compute
 
 from narrows.data.dialect import MISSING
-from narrows.errors import NarrowsWarning
+from narrows.errors import NarrowsWarning, warn
+from narrows.texts import listed
 
 if TYPE_CHECKING:
     from narrows.data.text_tables import TextTable
@@ -132,6 +134,45 @@ def name_codes(columns: Iterable[tuple[str, Any, bool]]) -> dict[str, str]:
         elif (power := power_among(texts)) is not None:
             found[name] = f"{POWERS} {power!r}"
     return found
+
+
+def warn_of_codes(found: dict[str, str], path: Path | None = None) -> None:
+    """Warn of columns of codes or dates, which lose as numbers what makes them such.
+
+    Parameters
+    ----------
+    found : dict of str to str
+        As of :func:`find_codes`.
+    path : Path, optional
+        The file that has them; by default a table in memory.
+    """
+    where = "X" if path is None else f"'{path}'"
+    facts: dict[str, Any] = {} if path is None else {"path": str(path)}
+    powers = {name: what for name, what in found.items() if what.startswith(POWERS)}
+    codes = {name: what for name, what in found.items() if name not in powers}
+    if powers:
+        warn(
+            f"columns of {where} hold numbers that may be codes: {_named(powers)}; "
+            "narrows train --categorical NAME (TableAutoencoder) takes them for such",
+            kind="powers_read",
+            stacklevel=3,
+            columns=powers,
+            **facts,
+        )
+    if codes:
+        warn(
+            f"columns of {where} were read as numbers, though they look like other values: "
+            f"{_named(codes)}; narrows train and TableAutoencoder keep them as they are",
+            kind="codes_as_numbers",
+            category=CodesAsNumbers,
+            stacklevel=3,
+            columns=codes,
+            **facts,
+        )
+
+
+def _named(columns: dict[str, str]) -> str:
+    return listed((f"{name!r} ({what})" for name, what in columns.items()), most=4)
 
 
 def _has_traces(open_file: Callable[[], Any]) -> bool:

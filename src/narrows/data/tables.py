@@ -13,7 +13,7 @@ from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
 
 from narrows.containment import check_fits, irregular
-from narrows.data.codes import CODES, POWERS, CodesAsNumbers, find_codes, name_codes
+from narrows.data.codes import CODES, find_codes, name_codes, warn_of_codes
 from narrows.data.dialect import DELIMITER_NAMES, is_missing, looks_like_number
 from narrows.data.formats import DEFAULTS, Contents, FileOptions
 from narrows.data.lazy_rows import LazyRows, in_blocks
@@ -83,7 +83,7 @@ def read_table(
     NarrowsWarning
         Unless ``known`` is given: "codes_as_numbers" if columns hold codes, such as 01067, or
         dates such as 20240131, "powers_read" if they hold numbers such as 1e5, which may be codes,
-        "booleans_as_numbers" if some hold true and false; see also
+        "booleans_as_numbers" if some of a text file hold true and false; see also
         :func:`narrows.data.text_tables.read_text_table`.
 
     Examples
@@ -107,8 +107,7 @@ def read_table(
             if known is None:
                 decoded = zip(names, map(decoded_column, table.columns), strict=True)
                 texts = ((name, column, True) for name, column in decoded if is_text(column))
-                _warn_of_codes(path, name_codes(texts))
-                _warn_of_booleans(path, table.columns, names)
+                warn_of_codes(name_codes(texts), path)
         else:
             text = read_text_table(path, options, known=known, kind="numbers")
             names = text.names
@@ -125,7 +124,7 @@ def read_table(
                 several = "; if a line holds several values, give the delimiter (--delimiter)"
                 hint = several if options.delimiter is None else ""
             if known is None:
-                _warn_of_codes(path, find_codes(text))
+                warn_of_codes(find_codes(text), path)
             numbers = to_numbers(
                 path,
                 text.table.columns,
@@ -136,7 +135,7 @@ def read_table(
                 unsaid=[f"--{o}" for o in ("decimal", "thousands") if getattr(options, o) is None],
             )
             if known is None:
-                _warn_of_booleans(path, text.table.columns, names)
+                _warn_of_booleans(path, text)
     values = np.empty(
         (len(numbers[0]), len(names)), np.result_type(np.float32, *(c.dtype for c in numbers))
     )
@@ -343,40 +342,11 @@ def _check_separated(path: Path, table: Any, names: list[str]) -> None:
     )
 
 
-def _warn_of_codes(path: Path, found: dict[str, str]) -> None:
-    """Warn of columns of codes or dates, which lose as numbers what makes them such."""
-    powers = {name: what for name, what in found.items() if what.startswith(POWERS)}
-    codes = {name: what for name, what in found.items() if name not in powers}
-    if powers:
-        warn(
-            f"columns of '{path}' hold numbers that may be codes: {_named(powers)}; "
-            "narrows train --categorical NAME (TableAutoencoder) takes them for such",
-            kind="powers_read",
-            stacklevel=3,
-            path=str(path),
-            columns=powers,
-        )
-    if codes:
-        warn(
-            f"columns of '{path}' were read as numbers, though they look like other values: "
-            f"{_named(codes)}; narrows train and TableAutoencoder keep them as they are",
-            kind="codes_as_numbers",
-            category=CodesAsNumbers,
-            stacklevel=3,
-            path=str(path),
-            columns=codes,
-        )
-
-
-def _named(columns: dict[str, str]) -> str:
-    return listed((f"{name!r} ({what})" for name, what in columns.items()), most=4)
-
-
-def _warn_of_booleans(path: Path, columns: Sequence[Any], names: Sequence[str]) -> None:
+def _warn_of_booleans(path: Path, text: TextTable) -> None:
     """Warn of columns of true and false beside others, which become 1 and 0."""
-    are = [pa.types.is_boolean(column.type) for column in columns]
+    are = [pa.types.is_boolean(column.type) for column in text.table.columns]
     if any(are) and not all(are):
-        found = [name for name, is_boolean in zip(names, are, strict=True) if is_boolean]
+        found = [name for name, is_boolean in zip(text.names, are, strict=True) if is_boolean]
         warn(
             f"columns of '{path}' hold true and false, which were read as 1 and 0: "
             f"{listed(map(repr, found), most=4)}; narrows train --categorical NAME "

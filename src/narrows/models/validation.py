@@ -16,7 +16,9 @@ from sklearn.utils.validation import check_array, validate_data
 from narrows.corruption import check_levels
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, gives_rows, read_rows
 from narrows.data.axes import hint, last_axis_call, leading_channels
+from narrows.data.codes import name_codes, warn_of_codes
 from narrows.data.formats import NUMERIC_KINDS
+from narrows.data.frames import frame_of_kinds
 from narrows.data.lazy_rows import AnyRows, LazyRows, StoredRows, stored
 from narrows.data.scaling import SCALINGS
 from narrows.data.signal_files import Windows
@@ -99,7 +101,19 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     # Pictures of other sizes have another number of features.
     if isinstance(owner, BaseEstimator) and (fitting or shape[1:] == owner.sample_shape_):
         _check_by_estimator(owner, flat, fitting=fitting)
+    if fitting:
+        _warn_of_codes(given)
     return rows.reshape(-1, *shape[1:])
+
+
+def _warn_of_codes(X: Any) -> None:
+    """Warn of columns of texts in a data frame that were read as numbers, and may be codes."""
+    if hasattr(X, "select_dtypes"):  # of pandas, whose columns are copied
+        texts = X.select_dtypes(exclude=["number", "bool"])
+        X = texts if texts.shape[1] else None
+    frame = frame_of_kinds(X)
+    columns = [] if frame is None else zip(frame.names, frame.columns, strict=True)
+    warn_of_codes(name_codes((n, v.array, True) for n, v in columns if is_text(v.array)))
 
 
 def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
