@@ -28,9 +28,12 @@ from narrows.texts import as_text, counted
 _MOST_EXPLAINED, _SHOWN, _COLUMNS = 200, 20, 3
 _HEADING = ("row", "score", "p_value", "anomaly", "residual", "code", "neighbours", "why")
 _DRIFT = 0.01  # the p-value below which new rows are said to be unlike the old ones
-# Scores so many robust standard deviations above the others are far; counts above the threshold
-# are put down to chance down to the second number; more than this many times those asked are many.
-_FAR, _CHANCE, _TOO_MANY = 3.0, 0.01, 2.0
+FAR = 3.0
+"""Scores so many robust standard deviations of the logarithms above the median are outliers'."""
+
+# Counts above the threshold are put down to chance down to this probability; more than so many
+# times those asked for are many.
+_CHANCE, _TOO_MANY = 0.01, 2.0
 _BINS = 40
 # Anomalous samples belong to one stretch if they lie closer than this part of a window.
 _JOINED = 4
@@ -190,7 +193,7 @@ class Anomalies(Page):
             remedy, "anomalies",
         )  # fmt: skip
         findings = [found]
-        far = outlier_threshold(self.detector.calibration_scores_, _FAR)
+        far = outlier_threshold(self.detector.calibration_scores_, FAR)
         n_far = int((self.scores.total > far).sum())
         if 0 < n_far <= n_rows / 2:  # of more, drift tells
             text = (

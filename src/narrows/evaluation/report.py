@@ -15,7 +15,7 @@ from narrows.data.frames import Frame
 from narrows.data.lazy_rows import LazyRows, stored
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError, warn
-from narrows.evaluation.anomalies import Anomalies, find_anomalies
+from narrows.evaluation.anomalies import FAR, Anomalies, find_anomalies
 from narrows.evaluation.figures import (
     FeatureScores,
     Figures,
@@ -52,8 +52,6 @@ from narrows.models.learned_rows import LEARNED, NEW, hash_rows
 from narrows.models.table import TableAutoencoder
 from narrows.models.validation import check_columns, check_number, check_rate
 
-# Anomaly scores so many robust standard deviations above the others are those of outliers.
-_FAR = 3.0
 # The fewest rows for a report, and the fewest for its map.
 _FEWEST, _FEWEST_FOR_MAP = 10, 50
 # Training rows that PCA is fitted on at most.
@@ -486,7 +484,7 @@ def _score(
 def _outliers(anomalies: Anomalies) -> Outliers:
     """Count the rows whose anomaly scores are far above all others."""
     scores = anomalies.scores.total
-    threshold = outlier_threshold(scores, _FAR)
+    threshold = outlier_threshold(scores, FAR)
     count = int((scores > threshold).sum())
     return Outliers("anomaly score", anomalies.detector.ensemble_, threshold, count)
 
