@@ -27,7 +27,7 @@ from narrows.errors import (
     NotFittedError,
     ParameterError,
 )
-from narrows.evaluation import make_report
+from narrows.evaluation import make_report, make_table_report
 from narrows.models import filling, low_rank_gaussian
 from narrows.models.low_rank_gaussian import LowRankGaussian
 
@@ -798,3 +798,19 @@ def test_the_same_seed_gives_the_same_model():
     assert one.imputer_.network is not None
     assert one.imputer_.network.history_.epochs[0]["loss"] > 0
     pd.testing.assert_frame_equal(one.impute(table), other.impute(table))
+
+
+def test_reports_judge_columns_and_not_the_marks_of_gaps():
+    """Gaps at random cannot be foretold, and nobody can leave their marks out."""
+    generator = np.random.default_rng(20261130)
+    size = generator.normal(size=(300, 1))
+    numbers = size + 0.1 * generator.normal(size=(300, 4))
+    table = pd.DataFrame(numbers, columns=list("abcd")).mask(generator.random((300, 4)) < 0.1)
+    table["kind"] = np.where(size[:, 0] > 0, "large", "small")
+    model = TableAutoencoder(Autoencoder(2), random_state=0).fit(table[:200])
+    found = make_table_report(model, table[200:])
+    assert model.encode_columns(table[200:]).shape == (100, 9)  # of which 4 mark gaps
+    each = found.figures.columns.each
+    assert [c.name for c in each] == ["a", "b", "c", "d", "kind"]
+    assert found.figures.columns.worse_than_mean == 0
+    assert "columns" not in [finding.rule for finding in found.verdict]

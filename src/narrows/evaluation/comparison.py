@@ -353,7 +353,7 @@ def train_and_measure(
     labels: NDArray[Any] | None,
     *,
     random_state: int,
-    in_one_unit: bool = False,
+    n_columns: int | None = None,
 ) -> tuple[dict[str, Report], dict[str, float]]:
     """Train each model on the same rows, and measure it on others.
 
@@ -380,7 +380,7 @@ def train_and_measure(
             random_state=random_state,
             known=known,
             kept_from_model=True,
-            in_one_unit=in_one_unit,
+            n_columns=n_columns,
             anomalies=anomalies,
         )
         reports[name] = Report(name, subject)

@@ -304,33 +304,34 @@ def measure_columns(
     *,
     errors: Errors,
     same_scaling: float | None,
+    n_columns: int | None = None,
 ) -> Columns | None:
     """Measure how well each column is restored; ``None`` where there are none, or none varies.
 
     The verdict is drawn from ``errors``; ``same_scaling`` is the error that PCA leaves on columns
-    as the model scales them.
+    as the model scales them. ``n_columns`` leaves out what follows the first ones.
     """
     numbers = errors.pca_components
     layout, variances = baseline.unit.columns, baseline.unit.variances
     if layout is None or variances is None or not (variances > 0).any():
         return None
-    shares = _shares(layout.average(coded.squared_errors), variances)
+    shares = _shares(layout.average(coded.squared_errors), variances)[:n_columns]
     by_pca: list[float | None] = [None] * len(variances)
     if numbers in baseline.sizes:
         by_pca = _shares(layout.average(baseline.squared_errors(numbers)), variances)
     spreads = np.sqrt(variances).tolist()
     scaling = _scaling_of(model)
     worse = np.array([share is not None and share > 1 for share in shares])
-    small = layout.spreads < _SMALL * layout.spreads.max()
+    small = layout.spreads[: len(worse)] < _SMALL * layout.spreads.max()
     suffers = bool(worse.any() and small[worse].mean() > 1 / 2)
     if errors.pca is not None and same_scaling is not None:
         # PCA loses by this scaling as well.
         suffers |= min(errors.model, same_scaling) > (1 + _SAME) * errors.pca
     return Columns(
         kind=layout.kind,
-        each=list(map(ColumnError, layout.names, spreads, shares, by_pca)),
+        each=[ColumnError(*of) for of in zip(layout.names, spreads, shares, by_pca, strict=False)],
         worse_than_mean=int(worse.sum()),
-        constant=int((variances == 0).sum()),
+        constant=int((variances[: len(worse)] == 0).sum()),
         worst=int(np.argmax([share or 0.0 for share in shares])),
         mixed_units=layout.mixed,
         spread_ratio=layout.ratio,

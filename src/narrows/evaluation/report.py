@@ -225,15 +225,16 @@ def measure(
     names: Sequence[str] | None = None,
     known: FeatureScores | None = None,
     kept_from_model: bool = False,
-    in_one_unit: bool = False,
+    n_columns: int | None = None,
     table: Frame | None = None,
     anomalies: Anomalies | None = None,
 ) -> Subject:
     """Measure the figures of :func:`make_report`.
 
     ``known`` are scores of features of the same rows. Rows ``kept_from_model`` are not looked up
-    in the model's memory. Columns that are ``in_one_unit`` were scaled before, from ``table``.
-    ``anomalies`` are the scores of the same rows, if they are known.
+    in the model's memory. Of the features of an encoded ``table``, the first ``n_columns`` stand
+    for its columns, in one unit, and the others mark gaps. ``anomalies`` are the scores of the
+    same rows, if they are known.
     """
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
     others = _others(model, sweep)
@@ -251,7 +252,8 @@ def measure(
     membership = np.full(len(rows), NEW, np.int8) if kept_from_model else membership_of(model, rows)
     origin = Origin.of(model, membership)
     measured = origin.is_measured(membership)
-    unit = choose_unit(rows[measured], find_columns(model, rows, given, in_one_unit=in_one_unit))
+    layout = find_columns(model, rows, given, in_one_unit=n_columns is not None)
+    unit = choose_unit(rows[measured], layout)
     coded = everything = Coded.of(model, rows[measured], unit, chosen[measured])
     if not measured.all():
         rest = Coded.of(model, rows[~measured], unit, chosen[~measured])
@@ -308,7 +310,9 @@ def measure(
             random_state=random_state,
         ),
         units=units,
-        columns=measure_columns(model, coded, baseline, errors=shares, same_scaling=same_scaling),
+        columns=measure_columns(
+            model, coded, baseline, errors=shares, same_scaling=same_scaling, n_columns=n_columns
+        ),
         map=map_figures,
         features=features,
         sweep=_sweep(others, coded.X, unit, training, random_state),

@@ -202,7 +202,7 @@ def compare_table_models(
         rows,
         None if labels is None else labels[test],
         random_state=random_state,
-        in_one_unit=True,
+        n_columns=encoder.n_features,
     )
     encoded = encoder.transform(frame.rows(test), warns=False)
     pca = fit_pca(np.asarray(learned), min(width, len(train)))

@@ -156,7 +156,7 @@ def make_table_report(
         sweep=sweep,
         max_rows=max_rows,
         random_state=random_state,
-        in_one_unit=True,
+        n_columns=model.column_encoder_.n_features,
         table=frame,
     )
     report = TableReport(title, subject)
