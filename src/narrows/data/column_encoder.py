@@ -354,6 +354,17 @@ class ColumnEncoder:
         """Return whether a used column is a category."""
         return i in self._categories
 
+    def spread(self, shares: NDArray[Any]) -> NDArray[Any]:
+        """Repeat a number of each used column, (..., C), for its features, (..., P)."""
+        wide = np.empty((*shares.shape[:-1], self.n_features), shares.dtype)
+        for i, place in enumerate(self.slices):
+            wide[..., place] = shares[..., i, None]
+        return wide
+
+    def sums(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Sum features, (..., P), over those of each used column, to (..., C)."""
+        return np.stack([values[..., place].sum(axis=-1) for place in self.slices], axis=-1)
+
     def table(self, arrays: Sequence[Any], kind: FrameKind | None = None) -> Any:
         """Build a table, by default of the kind learned from, of used and constant columns."""
         found = dict(zip((c.name for c in self.used), arrays, strict=True))

@@ -41,7 +41,7 @@ def measure_filling(
         deviations; of categories, the share of wrong ones. NaN if no cell was hidden.
     """
     encoder = model.column_encoder_
-    (hidden,) = hide(features, encoder.slices, rng, draws=1)
+    (hidden,) = hide(encoder, features, rng, draws=1)
     seen = np.where(hidden, np.nan, features)
     neighbours = KNNImputer(keep_empty_features=True).fit(seen if learned is None else learned)
     ways = {

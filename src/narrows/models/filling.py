@@ -8,7 +8,7 @@ weights of 0, gaps get the mean, or the most frequent category.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -85,7 +85,7 @@ class Imputer:
         if known.all():
             return features
         imputed = self.gaussian.impute(np.where(known, features, 0), known)
-        weights = spread(self.gaussian_weights, self.encoder.slices)
+        weights = self.encoder.spread(self.gaussian_weights)
         return np.where(known, features, imputed * weights)
 
     def impute(self, features: Floats) -> Floats:
@@ -94,7 +94,7 @@ class Imputer:
         known = ~np.isnan(features)
         if known.all() or not self.network_weights.any():
             return base
-        weights = spread(self.network_weights, self.encoder.slices)
+        weights = self.encoder.spread(self.network_weights)
         with_gaps = ~known.all(axis=1)
         imputed = base.copy()
         restored = self.restore_by_network(base[with_gaps], known[with_gaps])
@@ -184,15 +184,15 @@ class ColumnMasking:
 
     def __init__(self, imputer: Imputer) -> None:
         encoder = imputer.encoder
-        self._gaussian, self._slices = imputer.gaussian, encoder.slices
-        self._weights = torch.from_numpy(spread(imputer.gaussian_weights, encoder.slices))
-        self._column_of = torch.from_numpy(spread(np.arange(len(encoder.slices)), encoder.slices))
+        self._gaussian, self._n_columns = imputer.gaussian, len(encoder.used)
+        self._weights = torch.from_numpy(encoder.spread(imputer.gaussian_weights))
+        self._column_of = torch.from_numpy(encoder.spread(np.arange(self._n_columns)))
         self._marked, self._n_features = encoder.marked, encoder.n_features
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return damaged rows (B, P + M), and which values were hidden."""
         rows, marks = x[:, : self._n_features].double().cpu(), x[:, self._n_features :].clone()
-        size = (len(x), len(self._slices))
+        size = (len(x), self._n_columns)
         drawn = torch.rand(size, generator=generator, device=generator.device).cpu() < HIDDEN
         gaps = torch.zeros(size, dtype=torch.bool)
         gaps[:, self._marked] = (marks > 0).cpu()
@@ -286,39 +286,25 @@ def _network_rows(imputer: Imputer, features: Floats) -> Floats:
     return imputer.network_rows(imputer.impute_by_gaussian(features), ~np.isnan(features))
 
 
-def spread(shares: NDArray[Any], slices: Sequence[slice]) -> NDArray[Any]:
-    """Repeat a number of each column, (..., C), for its features, (..., P)."""
-    wide = np.empty((*shares.shape[:-1], max(s.stop for s in slices)), shares.dtype)
-    for i, place in enumerate(slices):
-        wide[..., place] = shares[..., i, None]
-    return wide
-
-
-def sums(values: Floats, slices: Sequence[slice]) -> Floats:
-    """Sum features, (..., P), over those of each column, to (..., C)."""
-    return np.stack([values[..., place].sum(axis=-1) for place in slices], axis=-1)
-
-
 def fit_gaussian(
     encoder: ColumnEncoder, features: Floats, weights: Floats | None, rng: np.random.Generator
 ) -> Imputer:
     """Learn to impute gaps without a network; see :func:`fit`."""
-    slices = encoder.slices
     rows = rng.permutation(len(features))[:_ROWS]
     some = features[rows]
     own = None if weights is None else weights[rows]
     few = slice(_ROWS_TO_CHOOSE)
-    hidden = hide(some[few], slices, rng)
+    hidden = hide(encoder, some[few], rng)
     choice = low_rank_gaussian.choose(some[few], None if own is None else own[few], hidden)
-    hidden = hide(some, slices, rng)
+    hidden = hide(encoder, some, rng)
     imputed, _ = low_rank_gaussian.impute_folds(some, own, hidden, choice, folds=_FOLDS)
     truth, imputed = np.where(hidden, some, 0), np.where(hidden, imputed, 0)
-    shares = _weights(truth, imputed, slices)
-    shares *= _guesses_better(encoder, truth, imputed * spread(shares, slices), 0 * truth)
-    errors = {"gaussian": _relative(truth, imputed * spread(shares, slices), slices)}
+    shares = _weights(encoder, truth, imputed)
+    shares *= _guesses_better(encoder, truth, imputed * encoder.spread(shares), 0 * truth)
+    errors = {"gaussian": _relative(encoder, truth, imputed * encoder.spread(shares))}
     gaussian, _ = low_rank_gaussian.fit(some, own, choice)
     signs, whole = _limits(encoder, features)
-    none = np.zeros(len(slices))
+    none = np.zeros(len(encoder.used))
     return Imputer(encoder, gaussian, shares, none, signs, whole, errors)
 
 
@@ -346,24 +332,24 @@ def _measure_network(imputer: Imputer, features: Floats, rows: Floats, seed: int
     features = features[network.learned_rows_.membership(rows) == HELD_OUT]
     if not len(features):
         return imputer
-    slices = imputer.encoder.slices
-    hidden = hide(features, slices, np.random.default_rng(seed + 1))
+    encoder = imputer.encoder
+    hidden = hide(encoder, features, np.random.default_rng(seed + 1))
     base, restored = np.zeros(hidden.shape), np.zeros(hidden.shape)
     for draw, cells in enumerate(hidden):
         seen = np.where(cells, np.nan, features)
         base[draw] = imputer.impute_by_gaussian(seen)
         restored[draw] = imputer.restore_by_network(base[draw], ~np.isnan(seen))
     truth, base, restored = (np.where(hidden, v, 0) for v in (features, base, restored))
-    shares = _weights(truth - base, restored - base, slices)
-    found = base + spread(shares, slices) * (restored - base)
-    shares *= _guesses_better(imputer.encoder, truth, found, base)
-    imputed = base + spread(shares, slices) * (restored - base)
-    errors = {**imputer.errors, "imputed": _relative(truth, imputed, slices)}
+    shares = _weights(encoder, truth - base, restored - base)
+    found = base + encoder.spread(shares) * (restored - base)
+    shares *= _guesses_better(encoder, truth, found, base)
+    imputed = base + encoder.spread(shares) * (restored - base)
+    errors = {**imputer.errors, "imputed": _relative(encoder, truth, imputed)}
     return replace(imputer, network_weights=shares, errors=errors)
 
 
 def hide(
-    features: Floats, slices: Sequence[slice], rng: np.random.Generator, draws: int | None = None
+    encoder: ColumnEncoder, features: Floats, rng: np.random.Generator, draws: int | None = None
 ) -> Bools:
     """Draw known cells to be hidden, (draws, n, P); at least one cell of each row stays known.
 
@@ -371,13 +357,13 @@ def hide(
     """
     if draws is None:
         draws = int(np.clip(_CELLS // features.size, 1, _MOST_DRAWS))
-    drawn = rng.random((draws, len(features), len(slices)))
+    drawn = rng.random((draws, len(features), len(encoder.used)))
     known = ~np.isnan(features)
-    hidden = known & spread(drawn < HIDDEN, slices)
+    hidden = known & encoder.spread(drawn < HIDDEN)
     return np.asarray(hidden & (known & ~hidden).any(axis=-1, keepdims=True), np.bool_)
 
 
-def _weights(truth: Floats, change: Floats, slices: Sequence[slice]) -> Floats:
+def _weights(encoder: ColumnEncoder, truth: Floats, change: Floats) -> Floats:
     """Return the weight of a change towards the truth in each column, from 0 to 1.
 
     It is the least squares estimate, shrunk towards that of all columns where cells are few, and
@@ -386,25 +372,25 @@ def _weights(truth: Floats, change: Floats, slices: Sequence[slice]) -> Floats:
 
     Parameters
     ----------
+    encoder : ColumnEncoder
     truth, change : ndarray of shape (draws, n, P)
         Zero where no cell was hidden.
-    slices : sequence of slice
 
     Returns
     -------
     ndarray of shape (C,)
     """
-    product = sums(truth * change, slices).sum(axis=(0, 1))
-    size = sums(change**2, slices).sum(axis=(0, 1))
-    cells = sums(change != 0, slices).sum(axis=(0, 1))
+    product = encoder.sums(truth * change).sum(axis=(0, 1))
+    size = encoder.sums(change**2).sum(axis=(0, 1))
+    cells = encoder.sums(change != 0).sum(axis=(0, 1))
     total = float(size.sum())
     common = float(np.clip(product.sum() / total, 0, 1)) if total > 0 else 0.0
     prior = _PRIOR * size / np.maximum(cells, 1)
     denominator = size + prior
     shares = (product + common * prior) / np.where(denominator > 0, denominator, 1)
     shares = np.clip(shares, 0, 1)
-    errors = truth**2 - np.square(truth - change * spread(shares, slices))
-    gain = sums(errors, slices).sum(axis=0)
+    errors = truth**2 - np.square(truth - change * encoder.spread(shares))
+    gain = encoder.sums(errors).sum(axis=0)
     weights: Floats = shares * _certain(gain) * _certain(gain.sum(axis=1), errors=2)
     return weights
 
@@ -437,9 +423,9 @@ def _certain(gain: Floats, errors: float = 1.0) -> Floats:
     return certain
 
 
-def _relative(truth: Floats, found: Floats, slices: Sequence[slice]) -> Floats:
+def _relative(encoder: ColumnEncoder, truth: Floats, found: Floats) -> Floats:
     """Return the squared error of each column over that of the mean, which is zero."""
-    size = sums(truth**2, slices).sum(axis=(0, 1))
-    error = sums(np.square(truth - found), slices).sum(axis=(0, 1))
+    size = encoder.sums(truth**2).sum(axis=(0, 1))
+    error = encoder.sums(np.square(truth - found)).sum(axis=(0, 1))
     relative: Floats = np.where(size > 0, error / np.where(size > 0, size, 1), 1.0)
     return relative

@@ -30,7 +30,7 @@ from narrows.models import filling, persistence
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
-from narrows.models.filling import Imputer, sums
+from narrows.models.filling import Imputer
 from narrows.models.fitted import StorableEstimator
 from narrows.models.parameters import RandomState
 from narrows.models.persistence import StoredState, parameter_from_json
@@ -857,7 +857,7 @@ def _squared_errors(
     """Return the squared error of each cell (n, C), 0 where it is not known, and which are."""
     difference = np.nan_to_num(encoded.features - restored[:, : encoder.n_features])
     known = ~(encoded.gaps | encoded.unknown)
-    return sums(difference**2, encoder.slices) * known, known
+    return encoder.sums(difference**2) * known, known
 
 
 def _weighted(frame: Frame, sample_weight: Any) -> tuple[Frame, Any]:
