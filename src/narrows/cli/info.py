@@ -54,6 +54,8 @@ def command(*, path: Path) -> None:
     record |= _manifest(folder)
     if answered(record):
         return
+    # One line tells both.
+    record = {n: v for n, v in record.items() if n not in {"corruption", "corruption_level"}}
     for number, layer in enumerate(record.pop("layers", []), 1):
         record[f"layer {number}"] = {name: _shown(layer[name]) for name in ("epochs", "loss")}
     table(
@@ -81,6 +83,15 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
         record["rate"] = spec.rate
     if hasattr(model, "classes_"):
         record["classes"] = len(model.classes_)
+    corruption = getattr(model, "corruption", None)
+    if corruption is not None:
+        from narrows.corruption import described
+        from narrows.models.persistence import parameter_to_json
+
+        level = getattr(model, "corruption_level", None)
+        record["corruption"] = parameter_to_json(corruption)
+        record["corruption_level"] = parameter_to_json(level)
+        record["damage"] = described(corruption, level)
     history = getattr(model, "history_", None)
     if history is not None and (len(history) or history.layers):
         record |= history.summary()

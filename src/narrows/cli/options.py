@@ -423,6 +423,8 @@ def reader(annotation: Any) -> Callable[[Any], Any]:
     (None, 0.001)
     >>> reader(str | Sequence[str])("masking,mirror")
     ('masking', 'mirror')
+    >>> reader(float | Sequence[float | tuple[float, float]])("0.02:0.2,0.1")
+    ((0.02, 0.2), 0.1)
     """
     kinds, words = _kinds(annotation), _words(annotation)
     # Where a single value is allowed too, only commas make several of it.
@@ -433,8 +435,11 @@ def reader(annotation: Any) -> Callable[[Any], Any]:
             return value
         if value.lower() == "none" and type(None) in kinds:
             return None
-        if Sequence in kinds and ("," in value or not needs_comma):
+        if Sequence in kinds and ("," in value or ":" in value or not needs_comma):
             return _read_sequence(value, annotation)
+        if tuple in kinds and ":" in value:
+            with suppress(ValueError):
+                return tuple(map(float, value.split(":")))
         for kind in (int, float):
             if kind in kinds:
                 with suppress(ValueError):
@@ -490,6 +495,8 @@ def _metavar(annotation: Any) -> str:
     if Sequence in kinds:
         of_item = _kinds(_item(annotation))
         names.append(f"{next((name for kind, name in shown.items() if kind in of_item), '')},...")
+    if tuple in kinds:
+        names.insert(1, "FLOAT:FLOAT")
     if type(None) in kinds or Sequence in kinds:
         names.append("none")
     return "|".join([*names, *_words(annotation)])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from narrows.corruption import named_levels
 from narrows.data.scaling import ONE_UNIT
 from narrows.models.parameters import Choice, ModelAttributes
 from narrows.networks import Architecture
@@ -53,6 +54,13 @@ def explain(
         "validation_fraction": Choice(n_held_out, f"rows of {n_rows}"),
         "device": Choice(settings.device.type, ""),
     }
+    if model.corruption is not None:
+        levels = named_levels(model.corruption, model.corruption_level)
+        of_each = tuple(level for _, level in levels if level is not None)
+        names = ", ".join(name for name, level in levels if level is not None)
+        if of_each:
+            level = of_each[0] if len(of_each) == 1 else of_each
+            choices["corruption_level"] = Choice(level, f"of {names}")
     if "hidden_layer_sizes" not in kind.parameters:
         del choices["hidden_layer_sizes"]
     if plain_output(spec.output) != "clip":

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from narrows import networks, ranks, storage
-from narrows.corruption import Corruption, Damage, check_levels
+from narrows.corruption import Corruption, Damage, Level, check_corruption
 from narrows.data.arrays import as_rows, read_rows
 from narrows.data.batches import RowWeights, anywhere_stored, numbers_of, without_zero_weights
 from narrows.data.formats import is_numeric
@@ -79,8 +79,8 @@ class EncoderClassifier(
         Whether the encoder is trained too, or the softmax alone.
     corruption : str, callable, sequence of them, or None, default=None
         Damage to rows during training, as for the models. It needs ``fine_tune``.
-    corruption_level : float, "auto", or sequence of them, default="auto"
-        Strength of that damage, from 0 to 1.
+    corruption_level : float, "auto", pair of float, or sequence of them, default="auto"
+        Strength of that damage, from 0 to 1, or a range, as for the models.
     class_weight : dict, "balanced" or None, default=None
         Weight of the rows of each class, above 0, by label; other classes have the weight 1.
         "balanced" gives all classes the same total weight, whatever their number of rows. It
@@ -145,7 +145,7 @@ class EncoderClassifier(
     from_scratch: bool = False
     fine_tune: bool = True
     corruption: str | Corruption | Sequence[str | Corruption] | None = None
-    corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
+    corruption_level: Level | Sequence[Level] = "auto"
     class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
     max_epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"
@@ -366,7 +366,7 @@ class EncoderClassifier(
         check_flag("fine_tune", self.fine_tune)
         check_number("encoder_learning_rate", self.encoder_learning_rate, low=0, words=("auto",))
         _check_class_weight(self.class_weight)
-        check_levels(self.corruption_level)
+        check_corruption(self.corruption, self.corruption_level)
         if self.corruption is not None and not self.fine_tune:
             raise ParameterError(
                 f"corruption={self.corruption!r} needs fine_tune=True: an encoder that stays as it "

@@ -11,6 +11,7 @@ from narrows.data.lazy_rows import AnyRows, in_blocks
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows
 from narrows.models.parameters import ModelAttributes
+from narrows.networks import NetworkSpec
 
 
 class Corrupting(Protocol):
@@ -26,6 +27,10 @@ class Corrupting(Protocol):
     @property
     def sample_shape_(self) -> tuple[int, ...]:
         """Shape of one row."""
+
+    @property
+    def spec_(self) -> NetworkSpec:
+        """Description of the network."""
 
 
 class DataRange(NamedTuple):
@@ -140,4 +145,10 @@ def choose_damage(
     if model.corruption is None:
         return None
     limits = limits_of(model, data_range)
-    return corruption.make(model.corruption, model.corruption_level, limits, model.sample_shape_)
+    return corruption.make(
+        model.corruption,
+        model.corruption_level,
+        limits,
+        model.sample_shape_,
+        signal=model.spec_.signal,
+    )

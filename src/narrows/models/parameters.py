@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from narrows.corruption import Corruption
+from narrows.corruption import Corruption, Level
 from narrows.data.scaling import Scaling, ScalingName
 from narrows.models.learned_rows import LearnedRows
 from narrows.networks import ARCHITECTURES, Decoder, Encoder, NetworkSpec
@@ -98,14 +98,19 @@ class Parameters:
         are hidden layers; otherwise "global".
     corruption : str, callable, sequence of them, or None, default=None
         Damage to the encoder's input during training, drawn anew every step; the target stays
-        clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop", "border",
-        "rotation", "mirror", "blur", "brightness" or "contrast"; or a function of scaled rows
-        (B, ...) and a torch generator. A sequence is applied in its order. Salt and pepper are
-        black and white in pictures, in tables each column's smallest and largest value.
-    corruption_level : float, "auto", or sequence of them, default="auto"
-        Strength of the damage, from 0 to 1: the standard deviation of noise in scaled units, the
-        share of values masked or set to an extreme, or the extent of a distortion. One for all
-        corruptions, or one for each.
+        clean. "gaussian", "masking", "salt_and_pepper", "poisson_gaussian" (a camera's noise,
+        which grows with the light) or "correlated" (noise that neighbours share); for pictures also
+        "jpeg", "stripes", "color_noise", "crop", "border", "rotation", "mirror", "blur",
+        "brightness" or "contrast"; or a function of scaled rows (B, ...) and a torch generator. A
+        sequence is applied in its order; after the word "one_of", each row draws one of the
+        sequence. Salt and pepper are black and white in pictures, in tables each column's smallest
+        and largest value.
+    corruption_level : float, "auto", pair of float, or sequence of them, default="auto"
+        Strength of the damage, from 0 to 1: the standard deviation of noise in scaled units (of
+        "poisson_gaussian", that at white), the share of values masked or set to an extreme, of
+        "jpeg" what the quality of 100 lacks, in hundredths, or the extent of a distortion. A pair
+        of numbers is a range, from which each row draws its level uniformly, such as (0.02, 0.2),
+        on the command line 0.02:0.2. One for all corruptions, or one for each.
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows.
     batch_size : int or "auto", default="auto"
@@ -151,7 +156,7 @@ class Parameters:
     loss: LossName = "auto"
     scaling: ScalingName = "auto"
     corruption: str | Corruption | Sequence[str | Corruption] | None = None
-    corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
+    corruption_level: Level | Sequence[Level] = "auto"
     max_epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"
     learning_rate: float | Literal["auto"] = "auto"

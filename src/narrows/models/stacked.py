@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import nn
 
-from narrows.corruption import Corruption, as_list
+from narrows.corruption import Corruption, Level, as_list
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import Numbers, RowWeights
 from narrows.data.lazy_rows import (
@@ -70,8 +70,9 @@ class StackedAutoencoder(BaseAutoencoder):
     layer_corruption : str, callable, sequence of them, or None, default="auto"
         Damage to the input of each layer (rows or codes) during training: one for all layers, or
         one for each. "auto" takes "masking" for denoising layers, none for others.
-    layer_corruption_level : float, "auto", or sequence of them, default="auto"
-        Strength of that damage, from 0 to 1: one for all layers, or one for each.
+    layer_corruption_level : float, "auto", pair of float, or sequence of them, default="auto"
+        Strength of that damage, from 0 to 1, or a range of it, in a sequence: one for all layers,
+        or one for each.
     fine_tune : bool, default=True
         Whether the deep network is trained after its layers; ``max_epochs``, ``learning_rate``,
         ``corruption`` and the like apply to this training.
@@ -111,7 +112,7 @@ class StackedAutoencoder(BaseAutoencoder):
     pretraining_epochs: int | Literal["auto"] = "auto"
     pretraining_learning_rate: float | Literal["auto"] = "auto"
     layer_corruption: str | Corruption | Sequence[str | Corruption | None] | None = "auto"
-    layer_corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
+    layer_corruption_level: Level | Sequence[Level] = "auto"
     fine_tune: bool = True
     architecture: ArchitectureName = "dense"
 

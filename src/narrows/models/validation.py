@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
-from narrows.corruption import check_levels
+from narrows.corruption import check_corruption
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, gives_rows, read_rows
 from narrows.data.axes import hint, last_axis_call, leading_channels
 from narrows.data.codes import name_codes, warn_of_codes
@@ -486,7 +486,7 @@ def check_parameters(model: ModelAttributes) -> None:
     check_choice("output", model.output, ("auto", *OUTPUTS))
     check_choice("loss", model.loss, ("auto", *LOSSES))
     check_choice("scaling", model.scaling, SCALINGS)
-    check_levels(model.corruption_level)
+    check_corruption(model.corruption, model.corruption_level)
     check_training(model)
     if not isinstance(model.checkpoint, str | Path | None):
         raise ParameterError(
