@@ -1,0 +1,342 @@
+"""How noisy a picture is, measured on the picture alone.
+
+Liu, Tanaka & Okutomi (2013), "Single-image noise level estimation for blind denoising", IEEE
+Transactions on Image Processing 22: noise is alike in all directions of the space of patches,
+whereas what a picture shows lies in a few of them; patches with weak texture have the fewest.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import gamma
+
+from narrows.data.formats import is_numeric
+from narrows.errors import DataError
+
+_SIDE = 5  # of patches, in pixels
+_FEWEST = 400  # patches, which a picture of 24 by 24 pixels has
+_MOST = 40_000  # patches
+_MOST_NOISE = 2_000_000  # pixels
+_ROUNDS = 5
+_FLAT = 1 - 1e-3  # the share of patches of pure noise that count as patches with weak texture
+_PILED = 1e-3  # the share of pixels that hold an extreme value where a picture is clipped
+_AWAY = 2.5  # standard deviations from a clipped value; 1 % of noise lies beyond
+_FEW = 0.2  # the share of patches, those farthest from clipped values, that are always looked at
+# For correlations: the side of patches, the share that is flattest, and the lags that are told
+# apart.
+_LARGE, _FLATTEST, _FEWEST_FLAT, _FARTHEST = 12, 0.05, 100, 1
+_ROUNDING = 1e-20  # the power of what rounding leaves of patches without noise
+_TO_DEVIATION = 0.6745  # the median of a standard normal variable's absolute value
+
+_Floats = NDArray[np.float64]
+
+
+def estimate_noise(picture: ArrayLike) -> float:
+    """Return the standard deviation of a picture's independent noise.
+
+    The smallest eigenvalue of the covariance of patches whose gradients are no steeper than noise
+    makes them (eqs. 9 to 16 of Liu, Tanaka & Okutomi), found in turns. It is divided by the same
+    eigenvalue of noise whose deviation is 1, at the same places, as the smallest of several
+    estimates is too low. The paper's patches have 7 pixels a side; 5 tell noise of few levels
+    better.
+
+    Parameters
+    ----------
+    picture : array-like of shape (H, W) or (H, W, C)
+        Of any real type and range. Patches with NaN or infinite values are left out, and those so
+        close to black or white that their noise is clipped.
+
+    Returns
+    -------
+    float
+        In the units of the picture; the root of the mean of squares over channels. 0 where all
+        patches are constant or clipped (as of a picture with two levels), or where no three
+        pixels in a line are left to compare. Of pictures too small for patches, it is measured by
+        second differences and includes what texture there is. The part of the noise that
+        neighbouring pixels share (see `noise_correlation`) is not counted.
+
+    Raises
+    ------
+    DataError
+        If the picture has another shape, no pixels, or values other than real numbers.
+
+    See Also
+    --------
+    noise_correlation : Whether the noise of neighbouring pixels is independent.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:200, :200]
+    >>> stripes = 128 + 60 * np.sin(x / 3) * np.cos(y / 5)
+    >>> noise = np.random.default_rng(0).normal(0, 10, stripes.shape)
+    >>> round(estimate_noise(stripes + noise), 1)
+    10.0
+    """
+    channels = _channels_of(picture)
+    levels = np.array([_level_of(channel) for channel in channels])
+    return float(levels.max() * np.sqrt(np.mean((levels / (levels.max() or 1.0)) ** 2)))
+
+
+def noise_correlation(picture: ArrayLike) -> float:
+    """Return the correlation of neighbouring pixels' noise.
+
+    Measured in the flattest patches, from which a surface of the second degree is taken, so that
+    shading does not count. The covariances of neighbours are the solution of linear equations that
+    undo what taking the surface away does to them. Choosing the flattest patches makes strong
+    correlations a little smaller.
+
+    Parameters
+    ----------
+    picture : array-like of shape (H, W) or (H, W, C)
+        As for `estimate_noise`.
+
+    Returns
+    -------
+    float
+        From -1 to 1: the correlation with the next pixel along a row or along a column, whichever
+        is larger in magnitude; the mean over the channels with noise. 0 for independent noise, and
+        where a picture has no noise, or is too small (below about 32 by 32 pixels) or has too many
+        gaps to tell.
+
+    Raises
+    ------
+    DataError
+        If the picture has another shape, no pixels, or values other than real numbers.
+
+    See Also
+    --------
+    estimate_noise : The standard deviation of independent noise.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(size=(200, 201))
+    >>> mixed = noise[:, 1:] + 0.5 * noise[:, :-1]  # neighbours along rows correlate by 0.4
+    >>> abs(noise_correlation(noise)) < 0.1, 0.3 < noise_correlation(mixed) < 0.5
+    (True, True)
+    """
+    found = [_correlation_of(channel) for channel in _channels_of(picture)]
+    told = [value for value in found if value is not None]
+    return float(np.mean(told or 0))
+
+
+def _channels_of(picture: ArrayLike) -> list[NDArray[Any]]:
+    """Return the channels of a picture, (H, W) each; raise a DataError if it is none."""
+    pixels = np.asarray(picture)
+    if pixels.ndim not in (2, 3) or not pixels.size:
+        shape = " x ".join(map(str, pixels.shape)) or "a single number"
+        raise DataError(
+            f"noise is measured on one picture (height x width[ x channels]), not on {shape}; "
+            "give pictures one by one"
+        )
+    if not is_numeric(pixels.dtype):
+        raise DataError(
+            f"noise is measured on real numbers, not on {pixels.dtype}; convert the picture first"
+        )
+    return [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, 2, 0))
+
+
+def _level_of(channel: NDArray[Any]) -> float:
+    """Return the standard deviation of the noise of a channel."""
+    patches = _patches_of(channel, (min(_SIDE, channel.shape[0]), min(_SIDE, channel.shape[1])))
+    return _differences(channel) if patches is None else patches.scale * _smallest(patches)
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """Patches of a channel without NaN, and with no more than half of their pixels clipped.
+
+    Attributes
+    ----------
+    rows : ndarray of float64 and shape (n, size)
+        Their pixels, moved and scaled to between -1 and 1.
+    places : ndarray of int64 and shape (n,)
+        Where they are in the channel, counted along its rows.
+    window, shape : tuple of int
+        The height and width of patches, and of the channel.
+    scale : float
+        What makes values of `rows` values of the channel.
+    low, high : float
+        Where pixels are clipped, in units of `rows`; infinite where they are not.
+    """
+
+    rows: _Floats
+    places: NDArray[np.int64]
+    window: tuple[int, int]
+    shape: tuple[int, int]
+    scale: float
+    low: float
+    high: float
+
+    @property
+    def size(self) -> int:
+        """The number of pixels of a patch."""
+        return self.window[0] * self.window[1]
+
+    def far_from_clipped(self, level: float) -> NDArray[np.bool_]:
+        """Tell which patches' noise of a level is clipped least, those with none if enough are."""
+        means = self.rows.mean(axis=1)
+        margins = np.minimum(means - self.low, self.high - means)
+        enough: NDArray[np.bool_] = margins >= min(
+            _AWAY * level, np.quantile(margins, 1 - _FEW, method="lower")
+        )
+        return enough
+
+
+def _patches_of(channel: NDArray[Any], window: tuple[int, int]) -> _Patches | None:
+    """Draw patches from a channel; None if there are too few."""
+    drawn, places = _draw(channel, window)
+    if len(drawn) < _FEWEST:
+        return None
+    rows, scale = _between_ones(drawn)
+    low, high = rows.min(), rows.max()
+    at_low, at_high = rows == low, rows == high
+    kept = (at_low | at_high).mean(axis=1) <= 0.5
+    if kept.sum() < _FEWEST:
+        return None
+    return _Patches(
+        rows[kept],
+        places[kept],
+        window,
+        channel.shape,
+        scale,
+        low=low if at_low.mean() >= _PILED else -np.inf,
+        high=high if at_high.mean() >= _PILED else np.inf,
+    )
+
+
+def _draw(channel: NDArray[Any], window: tuple[int, int]) -> tuple[_Floats, NDArray[np.int64]]:
+    """Draw patches, (n, size), and their places; the same at every call, and none with NaN."""
+    views = sliding_window_view(channel, window)
+    n = views.shape[0] * views.shape[1]
+    places = (
+        np.arange(n) if n <= _MOST else np.unique(np.random.default_rng(0).integers(n, size=_MOST))
+    )
+    drawn = views[np.divmod(places, views.shape[1])].reshape(len(places), -1).astype(np.float64)
+    finite = np.isfinite(drawn).all(axis=1)
+    return drawn[finite], places[finite]
+
+
+def _between_ones(values: _Floats) -> tuple[_Floats, float]:
+    """Move and scale values to between -1 and 1; return what makes them the channel's again."""
+    low, high = values.min() / 2, values.max() / 2
+    scale = float(np.ldexp(1.0, np.frexp(high - low)[1])) or 1.0
+    return values / scale - (low / scale + high / scale), scale
+
+
+def _smallest(patches: _Patches) -> float:
+    """Return the noise's deviation by patches with weak texture, in units of their rows."""
+    gradients, steepest = _gradients(patches.window)
+    strengths = np.einsum("ni,ni->n", patches.rows @ gradients, patches.rows)
+    kept = np.ones(len(strengths), bool)
+    level = least = _least_deviation(patches.rows)
+    for _ in range(_ROUNDS):
+        weak = (strengths <= steepest * level**2) & patches.far_from_clipped(level)
+        if weak.sum() < 2 * patches.size:
+            break
+        before, kept = level, weak
+        least = _least_deviation(patches.rows[kept])
+        level = least * _loss(patches, kept, level)
+        if abs(level - before) <= 1e-3 * before:
+            break
+    return level
+
+
+def _loss(patches: _Patches, kept: NDArray[np.bool_], level: float) -> float:
+    """Return by how much noise of a level exceeds what is found of it in as many patches."""
+    random = np.random.default_rng(0)
+    if np.prod(patches.shape) > _MOST_NOISE:  # where few patches overlap
+        noise = random.standard_normal((int(kept.sum()), patches.size))
+    else:
+        views = sliding_window_view(random.standard_normal(patches.shape), patches.window)
+        chosen = np.divmod(patches.places[kept], views.shape[1])
+        noise = views[chosen].reshape(-1, patches.size)
+    if level > 0 and np.isfinite([patches.low, patches.high]).any():
+        means = patches.rows[kept].mean(axis=1, keepdims=True)
+        noise = (np.clip(means + level * noise, patches.low, patches.high) - means) / level
+    return 1 / _least_deviation(noise)
+
+
+def _least_deviation(rows: _Floats) -> float:
+    """Return the standard deviation along the direction in which rows vary least.
+
+    Their means do not count: rows are chosen by them.
+    """
+    contrasts = rows - rows.mean(axis=1, keepdims=True)
+    centred = contrasts - contrasts.mean(axis=0)
+    variances = np.linalg.eigvalsh(centred.T @ centred) / len(rows)
+    return float(np.sqrt(max(variances[1], 0.0)))
+
+
+@cache
+def _gradients(window: tuple[int, int]) -> tuple[_Floats, float]:
+    """Return the sum of squared gradients as a matrix, and the largest that noise makes.
+
+    Eqs. 10 to 14 of the paper: the sum is about gamma-distributed, with the trace of the matrix
+    as its mean and half its rank as its shape.
+    """
+    each = np.eye(window[0] * window[1]).reshape(-1, *window)
+    gradients = np.zeros((len(each), len(each)))
+    for axis in (1, 2):
+        if window[axis - 1] > 1:
+            step = np.asarray(np.gradient(each, axis=axis)).reshape(len(each), -1)
+            gradients += step @ step.T
+    shape = np.linalg.matrix_rank(gradients) / 2
+    return gradients, float(gamma.ppf(_FLAT, shape, scale=np.trace(gradients) / shape))
+
+
+def _differences(channel: NDArray[Any]) -> float:
+    """Return the noise's deviation by the median of second differences, along either axis."""
+    levels = []
+    for window in ((1, 3), (3, 1)):
+        if window[0] <= channel.shape[0] and window[1] <= channel.shape[1]:
+            triples, _ = _draw(channel, window)
+            if len(np.unique(triples)) > 2:
+                triples, scale = _between_ones(triples)
+                steps = np.abs(triples @ (1.0, -2.0, 1.0))
+                levels.append(scale * float(np.median(steps)) / np.sqrt(6) / _TO_DEVIATION)
+    return min(levels, default=0.0)
+
+
+def _correlation_of(channel: NDArray[Any]) -> float | None:
+    """Return the larger correlation of neighbours; None where it cannot be told."""
+    patches = _patches_of(channel, (_LARGE, _LARGE)) if min(channel.shape) >= _LARGE else None
+    if patches is None:
+        return None
+    rest, sums, mixing = _lags()
+    rows = patches.rows @ rest
+    powers = np.square(rows).sum(axis=1)
+    noisy = np.flatnonzero(powers > _ROUNDING)
+    if len(noisy) < _FEWEST_FLAT:
+        return None
+    count = max(_FEWEST_FLAT, int(_FLATTEST * len(noisy)))
+    rows = rows[noisy[np.argsort(powers[noisy], kind="stable")[:count]]]
+    found = np.linalg.solve(mixing, [np.sum((rows @ pairs) * rows) for pairs in sums])
+    along = found[1:3] / found[0]
+    return float(np.clip(along[np.argmax(np.abs(along))], -1, 1))
+
+
+@cache
+def _lags() -> tuple[_Floats, list[_Floats], _Floats]:
+    """Return what takes a surface away, sums over pairs at each lag, and how lags mix.
+
+    The first lags are 0, the next pixel along a row, and the next one along a column.
+    """
+    row, column = np.indices((_LARGE, _LARGE)).reshape(2, -1)
+    y, x = row / _LARGE, column / _LARGE
+    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    basis, _ = np.linalg.qr(surface)
+    rest = np.eye(_LARGE**2) - basis @ basis.T
+    down, right = np.subtract.outer(row, row), np.subtract.outer(column, column)
+    reach = range(-_FARTHEST, _FARTHEST + 1)
+    lags = [(0, 0), (0, 1), (1, 0)]
+    lags += [(i, j) for i in reach for j in reach if (i, j) > (0, 1) and (i, j) != (1, 0)]
+    sums = []
+    for i, j in lags:
+        pairs = ((down == i) & (right == j)) | ((down == -i) & (right == -j))
+        sums.append(pairs.astype(np.float64))
+    mixing = np.array([[np.sum((rest @ m @ rest) * k) for m in sums] for k in sums])
+    return rest, sums, mixing
