@@ -46,7 +46,7 @@ Pillow first reduces by whole numbers, to at least this multiple of the final si
 # Pillow's raw modes of 16-bit files, which keep the first byte of a sample, and of the other byte.
 _OTHER_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 _GREY_AND_ALPHA = "LA;16B"
-_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
 _UP = 2  # the filter that keeps each byte's difference to that above it
 _LEVEL = 6
 
@@ -290,11 +290,26 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
         )
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    file = BytesIO()
     if pixels.dtype == np.uint8 or pixels.ndim == 2:
+        file = BytesIO()
         Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
         return file.getvalue()
-    height, width, channels = pixels.shape
+    return encode_deep_png(pixels)
+
+
+def encode_deep_png(pixels: NDArray[np.uint16]) -> bytes:
+    r"""Encode a picture (H, W) or (H, W, C) of 16 bits as a PNG file.
+
+    Two channels are grey and opacity, four are colours and opacity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> encode_deep_png(np.zeros((3, 4, 2), np.uint16))[24:26]  # 16 bits, of colour type 4
+    b'\x10\x04'
+    """
+    file = BytesIO()
+    height, width, channels = (*pixels.shape, 1)[:3]
     rows = pixels.astype(">u2").reshape(height, -1).view(np.uint8)
     steps = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
     filtered = np.insert(steps, 0, _UP, axis=1)

@@ -305,6 +305,42 @@ class OpenPicture:
         wanted = (height, width) if orientation(image) in _SIDEWAYS else (width, height)
         return image.draft(mode, (2 * wanted[0], 2 * wanted[1]))
 
+    def check_size(self) -> None:
+        """Refuse a picture that is too large to be decoded at its own size.
+
+        Raises
+        ------
+        UnfitError
+            As :meth:`check_room`.
+        """
+        self.check_room(self.width, self.height, max(3, self.channels) * self.dtype.itemsize)
+
+    def check_room(self, width: int, height: int, n_bytes: int) -> None:
+        """Refuse a page or frame of a size and so many bytes a pixel.
+
+        Raises
+        ------
+        UnfitError
+            If it has more pixels than are allowed, or its values take more memory than is free.
+        """
+        _check_pixels(width, height, self._how)
+        needed = _COPIES * width * height * n_bytes
+        if needed > (free := available()):
+            raise UnfitError(
+                f"{width} x {height} pixels of {n_bytes} bytes would take {needed / 1e9:.3g} GB of "
+                f"memory, and {free / 1e9:.3g} GB are free; shrink it"
+            )
+
+    @property
+    def file(self) -> BinaryIO:
+        """The open file."""
+        return self._file
+
+    @property
+    def header(self) -> ImageFile | TiffPage:
+        """What read the header: Pillow's picture, or the first page of a TIFF file."""
+        return self._header
+
     def unpack(self, sample_shape: tuple[int, ...], mode: str) -> Unpacked:
         """Decode an 8-bit picture at the size that rows of a shape need.
 
@@ -327,19 +363,13 @@ class OpenPicture:
 
     def read_deep(self, sample_shape: tuple[int, ...] = ()) -> Deep:
         """Decode a picture of more than 8 bits, or of other channels, at its own size."""
-        _check_pixels(self.width, self.height, self._how)
-        needed = _COPIES * self.width * self.height * max(3, self.channels) * self.dtype.itemsize
-        if needed > (free := available()):
-            raise UnfitError(
-                f"{self.width} x {self.height} pixels of {self.channels} channels would take "
-                f"{needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; shrink it"
-            )
+        self.check_size()
         source = self._header
         if isinstance(source, TiffPage):
             values, alpha = source.read()
             turned = source.orientation
         else:
-            values, alpha = self._unpack_deep(source)
+            values, alpha = self.unpack_deep()
             turned = orientation(source)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             count = int((~np.isfinite(values)).sum())
@@ -350,8 +380,9 @@ class OpenPicture:
             values = on_white(values, alpha)
         return Deep(upright(values, turned), self.shows_colours)
 
-    def _unpack_deep(self, image: ImageFile) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Return the values (H, W, C) and the opacity of a picture that Pillow reads."""
+    def unpack_deep(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return the values (H, W, C) and the opacity of a deep picture that Pillow reads."""
+        image = cast("ImageFile", self._header)
         if image.format == "PPM" and image.tile[0].codec_name in ("raw", "ppm"):
             return _read_pnm(image, self._file), None
         if image.format != "PNG":
@@ -446,10 +477,25 @@ def open_picture(source: Source, how: Reading | None = None) -> Iterator[OpenPic
         If the file does not exist.
     """
     path = source.file if isinstance(source, Page) else source
-    try:
+    with (
+        explained(path),
         # Given a name, Pillow maps some files, and confuses rows of TIFF files turned sideways.
-        with BytesIO(path) if isinstance(path, bytes) else Path(path).open("rb") as file:
-            yield OpenPicture.of(file, source, how or Reading())
+        BytesIO(path) if isinstance(path, bytes) else Path(path).open("rb") as file,
+    ):
+        yield OpenPicture.of(file, source, how or Reading())
+
+
+@contextmanager
+def explained(path: str | Path | bytes) -> Iterator[None]:
+    """Turn errors of decoding a file, or its contents, into a `DefectError`.
+
+    Raises
+    ------
+    DefectError, MissingFileError
+        See :func:`open_picture`.
+    """
+    try:
+        yield
     except FileNotFoundError as error:
         raise MissingFileError(
             f"'{path!s}' does not exist; give a picture file", path=path

@@ -5,6 +5,8 @@ tiles, each into its expected number of bytes. References of a page to other fil
 """
 
 import logging
+import math
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,6 +37,12 @@ _PREMULTIPLIED, _ALPHA = 1, 2  # kinds of an extra sample
 _KIND, _OLD_KIND = 254, 255  # tags
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2  # kinds of pages that are thumbnails or masks
 _BIG = (b"+\0", b"\0+")  # in the header of files with 64-bit offsets
+TYPES = {1: "B", 2: "c", 3: "H", 4: "I", 5: "2I", 6: "b", 7: "B", 8: "h", 9: "i", 10: "2i",
+         11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}  # fmt: skip
+"""The types of the values of tags, as :mod:`struct` has them."""
+
+_DESCRIPTION, _MOST_AXES = 270, 8
+_IMAGES, _SHAPE = re.compile(r"^images=(\d{1,9})", re.MULTILINE), re.compile(r'"shape": \[(.*?)\]')
 _MOST_TAGS = 4096
 _NUMBERS = (
     "imagelength", "imagewidth", "imagedepth", "samplesperpixel", "photometric", "planarconfig",
@@ -85,7 +93,7 @@ class TiffPage:
         TiffDefectError, ValueError, OSError
             If it is damaged, or of an unsupported kind.
         """
-        tags = _open(file)
+        tags = open_page(file)
         colours = _colours_of(tags)
         extra = tags.samplesperpixel - colours
         if extra < 0:
@@ -122,7 +130,7 @@ class TiffPage:
             If it is damaged, or compressed in an unsupported way.
         """
         tags = self._tags
-        samples = np.moveaxis(_samples_of(tags), 0, 2)
+        samples = np.moveaxis(samples_of(tags), 0, 2)
         samples = samples.reshape(self.height, self.width, -1)
         if tags.bitspersample not in _WHOLE_BYTES:
             white = 2**tags.bitspersample - 1
@@ -195,8 +203,8 @@ class PageView:
         return getattr(self._file, name)
 
 
-def page_offsets(file: BinaryIO) -> list[int]:
-    """Return the offsets of the pages that are no thumbnails or masks."""
+def page_offsets(file: BinaryIO, *, every: bool = False) -> list[int]:
+    """Return the offsets of the pages that are no thumbnails or masks, or of every one."""
     file.seek(0)
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"
@@ -220,7 +228,25 @@ def page_offsets(file: BinaryIO) -> list[int]:
             break
         pages[offset] = _is_own(struct.iter_unpack(order + entry, entries), order)
         place = file.read(struct.calcsize(word))
+    if every:
+        return list(pages)
     return [offset for offset, is_own in pages.items() if is_own] or list(pages)[:1]
+
+
+def hidden_pages(file: BinaryIO) -> int:
+    """Return how many pictures a file of one page says to have beyond it.
+
+    ImageJ writes stacks of more than 4 GB, and tifffile some, with the directory of the first only.
+    """
+    words = str(open_page(file).tags.valueof(_DESCRIPTION, ""))
+    stated = _IMAGES.search(words) if words.startswith("ImageJ=") else None
+    if stated:
+        return max(1, int(stated[1])) - 1
+    shape = _SHAPE.search(words) if '"truncated": true' in words else None
+    sides = [int(side) for side in re.findall(r"\d+", shape[1])[:_MOST_AXES]] if shape else []
+    own = open_page(file)
+    values: int = own.imagelength * own.imagewidth * own.samplesperpixel
+    return max(1, math.prod(sides) // values) - 1
 
 
 def _is_own(entries: Iterable[Any], order: str) -> bool:
@@ -231,6 +257,32 @@ def _is_own(entries: Iterable[Any], order: str) -> bool:
         return not int(kind) & (_REDUCED | _MASK)
     (kind,) = struct.unpack_from(order + "H", kinds.get(_OLD_KIND, bytes(2)))
     return int(kind) != _OLD_REDUCED
+
+
+def place_of_tag(file: BinaryIO, offset: int, tag: int) -> int:
+    """Return where the value of a tag stands in the directory that begins at an offset.
+
+    Raises
+    ------
+    TiffDefectError
+        If the directory has no such tag.
+    """
+    file.seek(0)
+    start = file.read(4)
+    order = "<" if start[:2] == b"II" else ">"
+    number, entry, before = ("Q", "HHQ8s", 12) if start[2:4] in _BIG else ("H", "HHI4s", 8)
+    file.seek(offset)
+    (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
+    for _ in range(min(count, _MOST_TAGS)):
+        place = file.tell()
+        if struct.unpack(order + entry, file.read(struct.calcsize(order + entry)))[0] == tag:
+            return place + before
+    raise TiffDefectError(f"it has no tag {tag}")
+
+
+def is_unpacked(tags: Any) -> bool:
+    """Return whether a page is packed in no way, or in one of bytes that is unpacked here."""
+    return tags.compression == _PLAIN or tags.compression in _PACKED
 
 
 def write_tiff(file: Any, pages: Iterable[NDArray[Any]], *, opacity: bool = False) -> None:
@@ -268,8 +320,14 @@ def write_pages(path: Path, contents: Contents) -> None:
         write_tiff(file, (picture for block in in_blocks(contents.values) for picture in block))
 
 
-def _open(file: BinaryIO) -> Any:
-    """Read the tags of a page, and no other part of the file."""
+def open_page(file: BinaryIO) -> Any:
+    """Read the tags of the first page, and no other part of the file; see `view_of_page`.
+
+    Raises
+    ------
+    TiffDefectError, ValueError
+        If it is damaged, or a volume.
+    """
     from tifffile import TiffFile, TiffFileError
 
     file.seek(0)
@@ -323,8 +381,14 @@ def _alpha_of(tags: Any, dtype: np.dtype[Any]) -> int | None:
     return int(extra[0]) if extra and extra[0] in (_PREMULTIPLIED, _ALPHA) else None
 
 
-def _samples_of(tags: Any) -> NDArray[Any]:
-    """Decode all strips or tiles, (planes, height, width, samples)."""
+def samples_of(tags: Any) -> NDArray[Any]:
+    """Decode all strips or tiles of a page, (planes, height, width, samples).
+
+    Raises
+    ------
+    TiffDefectError, ValueError, OSError
+        If it is damaged, or compressed in an unsupported way.
+    """
     separate = tags.planarconfig == _SEPARATE and tags.samplesperpixel > 1
     planes = tags.samplesperpixel if separate else 1
     height, width, samples = tags.imagelength, tags.imagewidth, tags.samplesperpixel // planes

@@ -1,0 +1,98 @@
+"""Pictures restored in tiles are those that are restored as a whole."""
+
+import numpy as np
+import pytest
+
+from narrows import DenoisingAutoencoder
+from narrows.models.tiles import Tiling, reach_of, restore_in_bands, restore_part
+
+SEED = 0
+RNG = np.random.default_rng(SEED)
+
+
+def in_tiles(restore, picture, tiling):
+    bands = list(restore_in_bands(restore, picture, tiling))
+    made = np.concatenate([band.values for band in bands])
+    assert [band.top for band in bands] == np.cumsum([0, *(len(b.values) for b in bands)])[
+        :-1
+    ].tolist()
+    return made
+
+
+@pytest.fixture(scope="module")
+def model():
+    learned = RNG.integers(0, 256, (8, 32, 32), np.uint8)
+    made = DenoisingAutoencoder(
+        4, architecture="fully_convolutional", hidden_layer_sizes=(8, 8), max_epochs=2,
+        random_state=SEED,
+    )  # fmt: skip
+    with pytest.warns(match="no better than their mean row"):
+        return made.fit(learned)
+
+
+@pytest.mark.parametrize("size", [(300, 260), (97, 411), (31, 300), (129, 128)])
+@pytest.mark.parametrize("tiling", [Tiling(128, 64), Tiling(128, 96), Tiling(160, 64)], ids=str)
+def test_tiles_give_what_the_whole_gives(model, size, tiling):
+    """The network halves twice, so that it sees 24 pixels at most; equal within a level of 255."""
+    picture = RNG.integers(0, 256, size, np.uint8)
+    whole = restore_part(lambda part: model.denoise(part[None])[0], picture)
+    made = in_tiles(lambda part: model.denoise(part[None])[0], picture, tiling)
+    assert whole.std() > 1  # which differs from place to place
+    np.testing.assert_allclose(made, whole, atol=0.01)
+
+
+def test_the_tiling_of_a_model_covers_what_it_sees(model):
+    """Two convolutions of 3 at strides 1 and 2, and back, see 9 pixels to each side."""
+    assert reach_of(model) == 24
+    tiling = Tiling.of(model)
+    assert (tiling.overlap - 16) // 2 >= 24
+    assert tiling.side % 32 == 0
+
+
+def test_a_network_that_sees_far_is_told():
+    class Averaging:
+        """Adds the height of the picture, which no part has."""
+
+        scaling_ = type("Scaling", (), {"low": 0.0, "high": 1.0})
+        sample_shape_ = (8, 8, 3)
+
+        def denoise(self, X):
+            return X + X.shape[1]
+
+    assert reach_of(Averaging()) == 120
+
+
+def test_neighbours_fade_where_tiles_differ():
+    """No step between neighbouring pixels is larger than a sixteenth of the difference."""
+    picture = np.zeros((500, 600, 3), np.float32)
+    values = iter(np.linspace(0, 1, 100))
+    made = in_tiles(lambda part: np.full(part.shape, next(values)), picture, Tiling(128, 64))
+    steps = max(np.abs(np.diff(made, axis=axis)).max() for axis in (0, 1))
+    assert 0 < steps < 8 / 99 / 8
+
+
+def test_rows_that_were_yielded_may_be_written_over():
+    picture = RNG.random((400, 150, 2))
+    truth = picture + 1
+    for band in restore_in_bands(lambda part: part + 1, picture, Tiling(96, 32)):
+        picture[band.top : band.top + len(band.values)] = band.values
+    np.testing.assert_allclose(picture, truth, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (7, 9), (64, 2), (3, 3)])
+def test_pictures_smaller_than_a_tile_or_a_stride(model, size):
+    picture = RNG.integers(0, 256, size, np.uint8)
+    made = in_tiles(lambda part: model.denoise(part[None])[0], picture, Tiling(128, 64))
+    assert made.shape == size
+    assert np.isfinite(made).all()
+    # The padding is a reflection: the picture itself is in the middle.
+    seen = []
+    in_tiles(lambda part: seen.append(part) or part, picture, Tiling(128, 64))
+    assert min(seen[0].shape) >= 32
+    np.testing.assert_array_equal(in_tiles(lambda part: part, picture, Tiling(128, 64)), picture)
+
+
+def test_tiles_of_no_size_are_refused():
+    for side, overlap in ((100, 32), (128, 128), (128, 20), (128, 0)):
+        with pytest.raises(ValueError, match="give multiples of 32"):
+            Tiling(side, overlap)
