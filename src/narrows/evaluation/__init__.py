@@ -2,6 +2,8 @@
 
 from narrows.data.principal import PrincipalAxes, fit_pca
 from narrows.evaluation.anomalies import Anomalies, find_anomalies
+from narrows.evaluation.beside import BesideClassics
+from narrows.evaluation.classics import restore_by_classic
 from narrows.evaluation.comparison import Comparison, Scores, compare_models, compare_with_pca
 from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths, draw_depths
 from narrows.evaluation.figures import Figures
@@ -22,6 +24,7 @@ from narrows.plots.tiles import contact_sheet
 __all__ = [
     "MAP_METHODS",
     "Anomalies",
+    "BesideClassics",
     "ColumnScore",
     "Comparison",
     "DepthReport",
@@ -54,6 +57,7 @@ __all__ = [
     "make_table_report",
     "map_page",
     "project",
+    "restore_by_classic",
     "score_map",
     "score_ranking",
 ]
