@@ -53,9 +53,9 @@ def test_attention_trains_by_name_and_opens_in_a_new_process(package, tmp_path):
     assert trained[0] == 0, trained
     assert wrong[0] == 2
     assert "kernel_size=3 does not go with architecture='attention'" in wrong[2]
-    assert "|fully_convolutional|attention" in shown[1]
+    assert "|restoring_1d|attention" in shown[1]
     assert listed[0] == 2
-    assert "'fully_convolutional', 'attention'" in listed[2]
+    assert "'restoring_1d', 'attention'" in listed[2]
     info, restored = run(
         tmp_path, package, "info model --json", "reconstruct model Z.npy -o restored.npy"
     )

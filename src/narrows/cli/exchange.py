@@ -208,11 +208,19 @@ def reading_record(found: Any) -> dict[str, Any]:
     record: dict[str, Any] = {
         "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped]
     }
-    for name in ("left_out", "resized"):
+    for name in ("left_out", "resized", "cropped"):
         report = getattr(found, name, None)
         if report is not None and any(report.as_json().values()):
             record[name] = report.as_json()
     return record
+
+
+def crops_for(model: Any) -> dict[str, Any]:
+    """Return the option by which picture files are cut into crops, for a model that does so."""
+    from narrows.data.crops import SIDE
+    from narrows.models.resolve import learns_from_crops
+
+    return {"crops": SIDE} if learns_from_crops(model) else {}
 
 
 def resized_words(rows: "Rows") -> str:

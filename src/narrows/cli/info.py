@@ -74,7 +74,7 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
         "model": type(model).__name__,
         "architecture": spec.architecture,
         "hidden_layer_sizes": spec.hidden_layer_sizes,
-        "n_components": model.n_components,
+        "n_components": model.spec_.n_components,
         "sample_shape": model.sample_shape_,
         "data_type": model.scaling_.dtype,
         "weights": sum(weights.values()),
@@ -86,12 +86,13 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
     corruption = getattr(model, "corruption", None)
     if corruption is not None:
         from narrows.corruption import described
+        from narrows.models.damage import level_of
         from narrows.models.persistence import parameter_to_json
 
         level = getattr(model, "corruption_level", None)
         record["corruption"] = parameter_to_json(corruption)
         record["corruption_level"] = parameter_to_json(level)
-        record["damage"] = described(corruption, level)
+        record["damage"] = described(corruption, level_of(model))
     history = getattr(model, "history_", None)
     if history is not None and (len(history) or history.layers):
         record |= history.summary()

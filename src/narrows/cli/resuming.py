@@ -93,6 +93,8 @@ def shape_of(model: Any, pictures: dict[str, Any]) -> dict[str, Any]:
     """
     if set(pictures.values()) != {"auto"} or hasattr(model, "column_encoder_"):
         return pictures
+    if model.spec_.definition.starts_at_input and model.spec_.shows_pictures:
+        return {**pictures, "crops": model.sample_shape_[0]}
     names = getattr(model, "feature_names_in_", None)
     return {
         "sample_shape": model.sample_shape_,

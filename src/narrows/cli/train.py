@@ -17,6 +17,7 @@ from narrows.cli.anomalies import fit_detector, read_training_rows
 from narrows.cli.console import answer, note, one_answer, progress, training
 from narrows.cli.exchange import (
     code_words,
+    crops_for,
     read_windows,
     reading_record,
     refuse_signal,
@@ -330,6 +331,7 @@ def _train(
     model: Any
     if resume is None:
         model, resumed = MODELS[model_name](**parameters), {}
+        pictures |= {} if window is not None else crops_for(model)
     else:
         model = load_to_resume(resume, model_name, parameters)
         resumed = {"resumed": note_resumed(resume, model)}
@@ -539,7 +541,7 @@ def _figures(model: Any) -> dict[str, Any]:
     model = getattr(model, "model_", model)  # of a table
     return {
         "model": name,
-        "n_components": model.n_components,
+        "n_components": model.spec_.n_components,
         "sample_shape": model.sample_shape_,
         **model.history_.summary(),
         "chosen": {

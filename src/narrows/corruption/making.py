@@ -35,6 +35,8 @@ DISTORTIONS: dict[str, _Function] = {
     f.__name__: f for f in (crop, border, rotation, mirror, blur, brightness, contrast)
 }
 PICTURES = NOISES | DISTORTIONS
+# Distortions that move values to other places.
+MOVING = frozenset({"crop", "border", "rotation", "mirror"})
 CORRUPTIONS = VALUES | PICTURES
 
 LEVELS = {
@@ -53,6 +55,15 @@ LEVELS = {
     "blur": 0.1,
     "brightness": 0.5,
     "contrast": 0.5,
+}
+# What "auto" stands for in networks that restore pictures and signals: ranges, so that one model
+# serves all levels.
+RANGES = {
+    **dict.fromkeys(("gaussian", "poisson_gaussian", "correlated", "color_noise"), (0.0, 0.2)),
+    "stripes": (0.0, 0.1),
+    "salt_and_pepper": (0.0, 0.4),
+    "masking": (0.0, 0.6),
+    "jpeg": (0.3, 0.9),
 }
 
 

@@ -78,7 +78,7 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values)
 
 
-def read_rows(X: Any, model: Any = None) -> Any:
+def read_rows(X: Any, model: Any = None, crops: int | None = None) -> Any:
     """Read the file or folder of a path, and copy tensors to the CPU; return the rest as it is.
 
     Parameters
@@ -88,6 +88,8 @@ def read_rows(X: Any, model: Any = None) -> Any:
     model : object, optional
         A trained model or half that the rows are for: pictures are brought to its shape and
         units, and a file's columns keep their names if it knows its own.
+    crops : int, optional
+        See :func:`narrows.data.files.read`.
 
     Returns
     -------
@@ -114,6 +116,7 @@ def read_rows(X: Any, model: Any = None) -> Any:
             of_pictures=shape is None or model.spec_.shows_pictures,
             resizing=None if shape is None else "say",
             known=getattr(model, "feature_names_in_", None),
+            crops=crops,
         )
         return rows.for_model(model)
     if isinstance(X, Tensor):

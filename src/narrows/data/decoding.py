@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,23 +124,29 @@ class Target:
         return row
 
 
+class Receiver(Protocol):
+    """Takes the pixels of the picture with a number, as an array of rows does."""
+
+    def __setitem__(self, index: int, pixels: Pixels, /) -> None: ...
+
+
 def decode_files(
     files: Sequence[Picture],
-    pixels: Pixels,
+    pixels: Receiver,
     target: Target,
     *,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
     notes: Notes | None = None,
 ) -> dict[int, str]:
-    """Decode pictures by a thread pool into an array.
+    """Decode pictures by a thread pool, and hand on their pixels.
 
     Parameters
     ----------
     files : sequence of Path or Page
         The picture files.
-    pixels : ndarray of shape (n, *sample_shape)
-        The array, with a row for each file.
+    pixels : ndarray of shape (n, *sample_shape), or Receiver
+        What takes the pixels of each file.
     target : Target
         Shape, type and units of the rows.
     skip_unreadable : bool, default=False

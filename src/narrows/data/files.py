@@ -24,6 +24,7 @@ from narrows.atomic import (
 )
 from narrows.data.array_files import is_idx, read_npy
 from narrows.data.axes import are_pictures, is_picture_shape
+from narrows.data.crops import Cropped
 from narrows.data.decoding import PictureRows, Progress, Resized, Resizing
 from narrows.data.depths import encode_png, fits_png
 from narrows.data.folders import (
@@ -107,6 +108,8 @@ class Rows:
     resized : Resized or None
         Pictures that were resized; None if there are none, sizes were not compared, or the size
         was asked for.
+    cropped : Cropped or None
+        What was cut out of the pictures, if the rows are crops.
     file_type : str or None
         Type of the values of picture files; see :mod:`narrows.data.depths`.
     scaled : bool
@@ -120,6 +123,7 @@ class Rows:
     pictures: bool = False
     left_out: LeftOut | None = None
     resized: Resized | None = None
+    cropped: Cropped | None = None
     file_type: str | None = None
     scaled: bool = False
 
@@ -186,6 +190,7 @@ def read(
     skip_unreadable: bool = False,
     exclude: str | Sequence[str] = (),
     resizing: Resizing | None = None,
+    crops: int | None = None,
     options: FileOptions = DEFAULTS,
     known: Sequence[str] | None = None,
     progress: Progress | None = None,
@@ -233,6 +238,10 @@ def read(
         What happens to pictures of another size: a :class:`narrows.errors.NarrowsWarning`, an
         error, an entry in :attr:`Rows.resized` only, or no comparison of sizes. By default "say" if
         the size is chosen here ("auto"), "quiet" if ``sample_shape`` or ``image_size`` gives it.
+    crops : int, optional
+        Height and width of squares to cut out of picture files at full resolution, where the size
+        is chosen here ("auto") and they are not all alike and small; see
+        :func:`narrows.data.crops.cut`. By default whole pictures are read.
     options : FileOptions, optional
         How to read a text table, and which array of an .npz file.
     known : sequence of str, optional
@@ -267,7 +276,8 @@ def read(
     -----
     NarrowsWarning
         "files_left_out" if a folder holds what is not read, "pictures_resized" if pictures are
-        brought to another size; see also :class:`narrows.data.reading.Notes`. As
+        brought to another size, "pictures_cropped" if crops were cut out of them; see also
+        :class:`narrows.data.reading.Notes`. As
         :func:`narrows.data.text_tables.read_text_table` for text tables; "array_guessed" if an
         .npz file has several arrays of numbers; "columns_left_out" beside pictures in a Parquet
         file, or beside the only column of lists; "bytes_left_out" after the array of a .npy file;
@@ -328,6 +338,7 @@ def read(
             how=chosen(max_pixels, pages),
             skip_unreadable=skip_unreadable,
             resizing=resizing,
+            crops=crops,
             progress=progress,
         )
     if isinstance(gathered.values, PictureRows):  # which read the files whenever they are needed
@@ -339,6 +350,7 @@ def read(
         pictures=True,
         left_out=listing.left_out if folder is not None else None,
         resized=gathered.resized,
+        cropped=gathered.cropped,
         file_type=gathered.kind.name,
         scaled=scaling is not None,
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from narrows.containment import check_fits, fits
 from narrows.data.axes import are_pictures
+from narrows.data.crops import Cropped, cut
 from narrows.data.decoding import (
     PictureRows,
     Pixels,
@@ -374,6 +375,8 @@ class Gathered(NamedTuple):
         Type of the files' values; see :mod:`narrows.data.depths`.
     resized : Resized or None
         Resized pictures, if sizes were compared.
+    cropped : Cropped or None
+        What was cut out of the pictures, if the rows are crops.
     """
 
     values: Any
@@ -381,6 +384,7 @@ class Gathered(NamedTuple):
     skipped: list[tuple[Picture, str]]
     kind: np.dtype[Any]
     resized: Resized | None
+    cropped: Cropped | None = None
 
 
 def gather(
@@ -395,6 +399,7 @@ def gather(
     how: Reading,
     skip_unreadable: bool,
     resizing: Resizing | None,
+    crops: int | None,
     progress: Progress | None,
 ) -> Gathered:
     """Read picture files that a path names; see :func:`narrows.data.files.read`."""
@@ -407,6 +412,26 @@ def gather(
         sample_shape = choose_sample_shape(
             found.pictures, image_size=image_size, color=color, found=found
         )
+        if crops is not None and image_size == "auto":
+            own_sizes = sizes_of(found.pictures)
+            if len({*own_sizes} - {None}) > 1 or (*sample_shape[:2],) not in own_sizes:
+                target = Target((crops, crops, *sample_shape[2:]), kind, scaling, how)
+                warn_of_mixed(found, stacklevel=4)
+                cut_out = cut(
+                    found.pictures,
+                    own_sizes,
+                    target,
+                    notes,
+                    skip_unreadable=skip_unreadable,
+                    progress=progress,
+                )
+                if not cut_out.pictures:
+                    raise none_readable(len(found.pictures), *cut_out.skipped[0])
+                cut_out.cropped.warn(path, stacklevel=4)
+                notes.warn(stacklevel=4)
+                return Gathered(
+                    cut_out.values, cut_out.pictures, cut_out.skipped, kind, None, cut_out.cropped
+                )
     elif own_size:
         sample_shape = (*_common_size(found.pictures, how), *sample_shape[2:])
     sizes: dict[Picture, tuple[int, int] | None] = {}

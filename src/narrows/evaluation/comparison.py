@@ -135,7 +135,7 @@ def compare_with_pca(
     train, test = (model._check_rows(X) for X in (X_train, X_test))
     check_shape(model, train)
     check_shape(model, test)
-    width, n_features = model.n_components, math.prod(train.shape[1:])
+    width, n_features = model.spec_.n_components, math.prod(train.shape[1:])
     if width > min(len(train), n_features):
         raise ParameterError(
             f"PCA cannot have {width} components on {len(train)} rows of {n_features} "

@@ -517,6 +517,7 @@ class BaseAutoencoder(FittedModelMethods):
         self._remember_damaged(run)
         if begun is not None:
             check_learned_rows(self, before, run)
+        _check_damaged(self, data)
         network = self._prepare_network(run, start)
         objective = Objective(self, network, run.first_settings, len(run.rows), is_new=True)
         history = run.train(network, objective, self.verbose)
@@ -805,6 +806,22 @@ class BaseAutoencoder(FittedModelMethods):
 def _overrides(model: type[BaseAutoencoder], method: str) -> bool:
     """Return whether a class has a method of its own in place of the base class's."""
     return getattr(model, method) is not getattr(BaseAutoencoder, method)
+
+
+def _check_damaged(model: BaseAutoencoder, data: TrainingData) -> None:
+    """Refuse to learn to restore rows that nothing damages.
+
+    Raises
+    ------
+    ParameterError
+        If the network passes rows around the code, and these are the rows to be restored.
+    """
+    if model.spec_.definition.starts_at_input and model.corruption is None and data.damaged is None:
+        raise ParameterError(
+            f"architecture={model.spec_.architecture!r} passes rows around the code, so that "
+            "without damage there is nothing to learn; give a corruption, or pairs of damaged and "
+            "clean rows to DenoisingAutoencoder.fit, or use another architecture"
+        )
 
 
 def _check_terms(model: BaseAutoencoder, terms: Loss) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from narrows.corruption import named_levels
 from narrows.data.scaling import ONE_UNIT
+from narrows.models.damage import level_of
 from narrows.models.parameters import Choice, ModelAttributes
 from narrows.networks import Architecture
 from narrows.networks.activations import plain_output
@@ -43,6 +44,9 @@ def explain(
     why_architecture, why_layers = _why_network(model, kind, n_rows)
     choices = {
         "architecture": Choice(spec.architecture, why_architecture),
+        "n_components": Choice(
+            spec.n_components, "channels of the map at each scale" if spec.is_map else ""
+        ),
         "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, why_layers),
         "scaling": _scaling_choice(model),
         "output": Choice(plain_output(spec.output), "values within bounds"),
@@ -55,7 +59,7 @@ def explain(
         "device": Choice(settings.device.type, ""),
     }
     if model.corruption is not None:
-        levels = named_levels(model.corruption, model.corruption_level)
+        levels = named_levels(model.corruption, level_of(model))
         of_each = tuple(level for _, level in levels if level is not None)
         names = ", ".join(name for name, level in levels if level is not None)
         if of_each:
@@ -100,6 +104,9 @@ def _why_network(model: ModelAttributes, kind: Architecture, n_rows: int) -> tup
         rows = "table" if len(spec.sample_shape) == 1 else f"{n_rows} rows of {shape}"
         rows = "signal windows" if spec.signal else rows
         return f"{rows}; initialised with PCA", f"{n_rows} rows"
+    if kind.starts_at_input:
+        what = "signals" if spec.signal else "pictures"
+        return f"{what} of {shape} to restore", "channels at each scale"
     if kind.n_axes(spec.sample_shape):
         return f"pictures of {shape}", "channels per downsampling stage"
     features = counted(math.prod(spec.sample_shape), "feature")
@@ -166,6 +173,7 @@ def chosen_as_before(model: ModelAttributes) -> Iterator[None]:
     before = {
         **{name: model.choices_[name].value for name in _OF_STEPS if name in model.choices_},
         "architecture": spec.architecture,
+        "n_components": spec.n_components,
         "output": plain_output(spec.output),
         "scaling": _scaling_choice(model).value,
     }

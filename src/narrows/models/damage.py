@@ -127,6 +127,18 @@ def limits_of(model: Corrupting, data_range: DataRange | None = None) -> corrupt
     return corruption.Limits(low, high)
 
 
+def level_of(model: Any) -> Any:
+    """Return a model's level of corruption; "auto" is a range where the network restores."""
+    if model.corruption is None or not model.spec_.definition.starts_at_input:
+        return model.corruption_level
+    kinds = corruption.kinds_of(model.corruption).kinds
+    levels = corruption.levels_of(model.corruption, model.corruption_level)
+    return [
+        corruption.RANGES.get(kind, own) if isinstance(kind, str) and own == "auto" else own
+        for kind, own in zip(kinds, levels, strict=True)
+    ]
+
+
 def choose_damage(
     model: Corrupting, data_range: DataRange | None = None
 ) -> corruption.Damage | None:
@@ -147,7 +159,7 @@ def choose_damage(
     limits = limits_of(model, data_range)
     return corruption.make(
         model.corruption,
-        model.corruption_level,
+        level_of(model),
         limits,
         model.sample_shape_,
         signal=model.spec_.signal,

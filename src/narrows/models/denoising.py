@@ -6,7 +6,8 @@ the values in J(x~), those that were drawn to be damaged, plus beta times the su
 """
 
 from collections.abc import Sequence
-from typing import Any, Self
+from dataclasses import field
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ from torch import Tensor
 from narrows.corruption import Corruption
 from narrows.data.arrays import check_all_finite, read_rows
 from narrows.data.batches import without_zero_weights
+from narrows.data.crops import SIDE
 from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, ParameterError
 from narrows.models.base import BaseAutoencoder
+from narrows.models.resolve import learns_from_crops
 from narrows.models.runs import TrainingData
 from narrows.models.validation import check_columns, check_number, check_rows, shape_of
 from narrows.networks import Network
@@ -59,6 +62,9 @@ class DenoisingAutoencoder(BaseAutoencoder):
     True
     """
 
+    _restores: ClassVar[bool] = True
+
+    n_components: int | Literal["auto"] = field(default="auto", kw_only=False)
     corruption: str | Corruption | Sequence[str | Corruption] | None = "gaussian"
     corrupted_weight: float = 1.0
     intact_weight: float = 1.0
@@ -107,7 +113,8 @@ class DenoisingAutoencoder(BaseAutoencoder):
     def _check_data(self, X: Any, y: Any, sample_weight: Any, *, fitting: bool) -> TrainingData:
         _check_order(X, y)
         owner = None if fitting else self
-        targets, X = read_rows(y, owner), read_rows(X, owner)
+        crops = SIDE if fitting and y is None and learns_from_crops(self) else None
+        targets, X = read_rows(y, owner), read_rows(X, owner, crops)
         if not _are_clean(targets, X):
             return super()._check_data(X, None, sample_weight, fitting=fitting)
         if not fitting:

@@ -27,6 +27,8 @@ ArchitectureName = (
         "convolutional",
         "convolutional_1d",
         "fully_convolutional",
+        "restoring",
+        "restoring_1d",
     ]
     | Annotated[str, ARCHITECTURES]
 )
@@ -36,14 +38,20 @@ LossName = Literal["auto", "squared_error", "cross_entropy"]
 RandomState = int | np.random.RandomState | None
 
 
+# The width of the code that "auto" stands for.
+_COMPONENTS = 32
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class Parameters:
     """The fields of :class:`narrows.models.BaseAutoencoder`, which models inherit.
 
     Parameters
     ----------
-    n_components : int, default=32
-        Width of the code, K; in Python the only positional parameter.
+    n_components : int or "auto"
+        Width of the code, K, or, where the code is a map, the channels of the map; in Python the
+        only positional parameter. The default is 32, and in denoising models "auto", which is 32
+        too, and lets "auto" choose an ``architecture`` whose codes are maps.
     hidden_layer_sizes : tuple of int or "auto", default="auto"
         Widths (for convolutions, channels) of the layers between input and code; the decoder
         mirrors them. ``()`` means none; "auto" chooses them from the shape of the rows.
@@ -59,11 +67,15 @@ class Parameters:
         Kind of network: "dense"; "pca_residual", which starts at PCA and learns what a dense
         network can add to it; "convolutional" for pictures, or signals of shape (L,);
         "convolutional_1d" for signals of shape (L, C); "fully_convolutional", whose code is a map
-        with ``n_components`` channels, so that pictures of any size can be encoded; or the name of
-        an architecture of an installed package. Each convolution halves the extent. "auto" takes
-        "convolutional" for pictures of 32 pixels and more along both sides, unless
-        ``hidden_layer_sizes`` are given, or there are fewer than 2 000 that can start at PCA; and
-        otherwise "pca_residual". "dense" takes its place where other parameters do not go with
+        with ``n_components`` channels, so that pictures of any size can be encoded; "restoring" for
+        pictures and "restoring_1d" for signals, which undo damage: the code is the row itself and a
+        map at each of several scales, and the decoder adds to the row what it learned; or the name
+        of an architecture of an installed package. Each convolution halves the extent. "auto" takes
+        "restoring" or "restoring_1d" for denoising models of pictures and signals of 16 places and
+        more along each axis, if ``n_components`` is left to "auto" and the damage leaves values in
+        their places. Otherwise it takes "convolutional" for pictures of 32 pixels and more along
+        both sides, unless ``hidden_layer_sizes`` are given, or there are fewer than 2 000 that can
+        start at PCA; and otherwise "pca_residual". "dense" takes its place where other parameters do not go with
         PCA, for pictures of zeros and ones, for other data in [0, 1] with damage or further terms
         of the loss, and for codes of one or two numbers of 500 pictures or more.
     kernel_size : int or "auto", default="auto"
@@ -110,7 +122,8 @@ class Parameters:
         "poisson_gaussian", that at white), the share of values masked or set to an extreme, of
         "jpeg" what the quality of 100 lacks, in hundredths, or the extent of a distortion. A pair
         of numbers is a range, from which each row draws its level uniformly, such as (0.02, 0.2),
-        on the command line 0.02:0.2. One for all corruptions, or one for each.
+        on the command line 0.02:0.2. One for all corruptions, or one for each. "auto" takes a range
+        where the architecture is "restoring" or "restoring_1d", of "gaussian" 0 to 0.2.
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows.
     batch_size : int or "auto", default="auto"
@@ -143,7 +156,7 @@ class Parameters:
         Whether a line is printed for each epoch.
     """
 
-    n_components: int = field(default=32, kw_only=False)
+    n_components: int | Literal["auto"] = field(default=_COMPONENTS, kw_only=False)
     hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto"
     activation: Activation = "silu"
     code_activation: Activation | Literal["auto"] = "auto"
@@ -229,6 +242,8 @@ class ModelAttributes(
     _deep_by_default: ClassVar[bool] = True
     # The number of outputs that the encoder's body has for each unit of the code.
     _n_heads: ClassVar[int] = 1
+    # Whether the model undoes damage, so that "auto" takes a network that restores.
+    _restores: ClassVar[bool] = False
     # Whether the code is meant to be wider than the rows, of which few units are active.
     _wide_code: ClassVar[bool] = False
     # Whether the parameters of the model determine the activation of its code.
@@ -237,3 +252,9 @@ class ModelAttributes(
     _counts_dead_units: ClassVar[bool] = False
     # Whether the model is made of layers that are models themselves.
     _is_stack: ClassVar[bool] = False
+
+    @property
+    def _components(self) -> int:
+        """The width of the code, or, where it is a map, its channels."""
+        wanted = self.n_components
+        return _COMPONENTS if isinstance(wanted, str) else int(wanted)

@@ -125,7 +125,7 @@ def _inherit_defaults(model: type) -> None:
     hidden = {n: f for n, f in right.items() if taken[n] is not f and n not in annotations}
     model.__annotations__ = annotations | {name: field.type for name, field in hidden.items()}
     for name, field in hidden.items():
-        setattr(model, name, field.default)
+        setattr(model, name, dataclasses.field(default=field.default, kw_only=field.kw_only))
 
 
 def _name(model: type) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from narrows import networks
 from narrows.containment import check_fits
+from narrows.corruption import MOVING, as_list
 from narrows.data.axes import are_pictures
 from narrows.data.batches import AllRowsExcept, RowWeights, evenly_spread, picked
 from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
@@ -48,6 +49,8 @@ _MANY_BITS = 256
 _ROUNDING = 1e-6
 # Pictures with sides of so many pixels get convolutions.
 _SMALLEST_PICTURE = 32
+# Pictures and signals of so many places along each axis are restored at several scales.
+_SMALLEST_RESTORED = 16
 # Convolutions that learned from fewer pictures restore new ones worse than PCA does (`python -m
 # benchmarks.starts`). Pictures of more values than the second number are convolved in any case: the
 # dense layers beside PCA would be too large.
@@ -55,6 +58,8 @@ _FEW_PICTURES, _MOST_VALUES = 2_000, 1 << 18
 _KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 # Steps after which longer training hardly lowers the error of the data sets tried, and epochs.
 _STEPS, _STEPS_FROM_PCA = 9_000, 800
+# Places and rows of a step, and steps, where rows are restored at several scales.
+_PLACES_A_STEP, _MOST_RESTORED, _STEPS_TO_RESTORE = 1 << 16, 128, 3_000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
 # Channels whose standard deviations differ more, divided by one number, are warned about.
 _CHANNELS_DIFFER = 10.0
@@ -263,7 +268,7 @@ def _choose_network(
         if model.loss == "cross_entropy":
             output = "sigmoid"
         elif scaling.bounded and not linear:
-            output = "clip" if kind.starts_at_pca else "sigmoid"
+            output = "clip" if kind.starts_at_pca or kind.starts_at_input else "sigmoid"
     for parameter, value in (("loss", model.loss), ("output", output)):
         if value in ("sigmoid", "clip", "cross_entropy") and not scaling.bounded:
             raise ParameterError(
@@ -277,9 +282,9 @@ def _choose_network(
     spec = NetworkSpec(
         architecture=architecture,
         sample_shape=sample_shape,
-        n_components=int(model.n_components),
+        n_components=model._components,
         hidden_layer_sizes=hidden_layer_sizes,
-        activation=model.activation,
+        activation=kind.activation or model.activation,
         code_activation=("identity" if model.code_activation == "auto" else model.code_activation),
         output=output,
         tied_weights=bool(model.tied_weights),
@@ -289,7 +294,7 @@ def _choose_network(
         kernel_size=_choose_kernel_size(model, kind, sample_shape),
     )
     check_shape(spec)
-    _check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows)))
+    _check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows, spec)))
     return spec
 
 
@@ -304,8 +309,8 @@ def _choose_architecture(
 ) -> tuple[str, tuple[int, ...]]:
     """Choose the architecture, and the widths of the layers between input and code.
 
-    "auto" takes convolutions for many large pictures, and otherwise PCA and what a network adds to
-    it.
+    "auto" takes a network of several scales to restore pictures and signals, convolutions for many
+    large pictures, and otherwise PCA and what a network adds to it.
 
     Parameters
     ----------
@@ -330,7 +335,9 @@ def _choose_architecture(
         from_pca = _may_start_at_pca(model, sample_shape, scaling, n_rows, are_bits=are_bits)
         is_large = may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE
         of_few = n_rows < _FEW_PICTURES and math.prod(sample_shape) <= _MOST_VALUES
-        if is_large and not (from_pca and of_few):
+        if _may_restore(model, sample_shape, of_signal=of_signal):
+            architecture = "restoring_1d" if of_signal else "restoring"
+        elif is_large and not (from_pca and of_few):
             architecture = "convolutional"
         else:
             architecture = "pca_residual" if from_pca else "dense"
@@ -343,8 +350,43 @@ def _choose_architecture(
             f"{instead}"
         )
     if isinstance(hidden, str):
-        hidden = kind.hidden_layer_sizes(sample_shape, model.n_components, n_rows)
+        hidden = kind.hidden_layer_sizes(sample_shape, model._components, n_rows)
     return architecture, tuple(int(width) for width in hidden)
+
+
+def _may_restore(model: ModelAttributes, sample_shape: tuple[int, ...], *, of_signal: bool) -> bool:
+    """Return whether "auto" takes a network that passes rows around the code.
+
+    It does for denoising models of pictures and signals for which no width of the code was asked,
+    unless the damage moves values to other places.
+    """
+    if not _asks_to_restore(model):
+        return False
+    kind = BUILT_IN["restoring_1d" if of_signal else "restoring"]
+    axes = sample_shape[: kind.n_axes(sample_shape)]
+    if len(axes) < (1 if of_signal else 2) or min(axes) < _SMALLEST_RESTORED:
+        return False
+    return not (_misfit(model, kind) or model._has_penalties())
+
+
+def _asks_to_restore(model: ModelAttributes) -> bool:
+    """Return whether a model is to undo damage that leaves values in their places, by any code."""
+    moves = model.corruption is not None and not MOVING.isdisjoint(
+        one for one in as_list(model.corruption) if isinstance(one, str)
+    )
+    any_code = isinstance(model.n_components, str) and isinstance(model.hidden_layer_sizes, str)
+    return model._restores and any_code and not moves
+
+
+def learns_from_crops(model: ModelAttributes) -> bool:
+    """Return whether a model learns from crops of picture files, if these are not small.
+
+    Those do that restore pictures of any size.
+    """
+    kind = ARCHITECTURES.get("restoring" if model.architecture == "auto" else model.architecture)
+    if kind is None or (model.architecture == "auto" and not _asks_to_restore(model)):
+        return False
+    return kind.starts_at_input and not (_misfit(model, kind) or model._has_penalties())
 
 
 def _may_start_at_pca(
@@ -370,7 +412,7 @@ def _may_start_at_pca(
         return True
     if model._n_heads > 1 or model._has_penalties() or model.corruption is not None:
         return False
-    is_map = model.n_components <= _MAP and len(sample_shape) > 1
+    is_map = model._components <= _MAP and len(sample_shape) > 1
     return not (is_map and n_rows >= _ROWS_OF_MAP)
 
 
@@ -520,10 +562,13 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
 
     A layer alone bears a larger learning rate than layers on top of others.
     """
-    size, kind = _choose_batch_size(model, n_rows), spec.definition
+    size, kind = _choose_batch_size(model, n_rows, spec), spec.definition
     epochs, rate, decay = model.max_epochs, model.learning_rate, model.weight_decay
     if isinstance(epochs, str):
-        epochs = _choose_max_epochs(n_rows, size, from_pca=kind.starts_at_pca)
+        if kind.starts_at_input:
+            epochs = max(_FEWEST_EPOCHS, -(-_STEPS_TO_RESTORE // -(-n_rows // size)))
+        else:
+            epochs = _choose_max_epochs(n_rows, size, from_pca=kind.starts_at_pca)
     if isinstance(rate, str):
         rate = kind.learning_rate if spec.has_hidden_layers else _RATE_OF_ONE_LAYER
         if kind.starts_at_pca:
@@ -558,9 +603,15 @@ def choose_batch_size(n_rows: int) -> int:
     return min(n_rows, next(size for least, size in _BATCHES if n_rows >= least))
 
 
-def _choose_batch_size(model: Trained, n_rows: int) -> int:
+def _choose_batch_size(model: Trained, n_rows: int, spec: NetworkSpec) -> int:
     given = model.batch_size
-    return choose_batch_size(n_rows) if isinstance(given, str) else int(given)
+    if not isinstance(given, str):
+        return int(given)
+    if not spec.definition.starts_at_input:
+        return choose_batch_size(n_rows)
+    # Each place is an example of its own, so that it is places that are counted.
+    places = math.prod(spec.sample_shape[: spec.definition.n_axes(spec.sample_shape)])
+    return min(n_rows, max(1, min(_MOST_RESTORED, _PLACES_A_STEP // places)))
 
 
 def _choose_max_epochs(n_rows: int, batch_size: int, *, from_pca: bool) -> int:

@@ -220,7 +220,7 @@ class SparseAutoencoder(BaseAutoencoder):
             "n_active",
             self.n_active,
             low=1,
-            high=self.n_components,
+            high=self._components,
             integral=True,
             words=("auto",),
         )

@@ -717,7 +717,7 @@ class TableAutoencoder(
     def n_components(self) -> int:
         """The width of the code, K."""
         self._check_fitted()
-        return self.model_.n_components
+        return self.model_.spec_.n_components
 
     @property
     def sample_shape_(self) -> tuple[int, ...]:

@@ -215,9 +215,10 @@ def check_sample_shape(spec: NetworkSpec, given: tuple[int, ...] | None) -> tupl
     if not spec.is_map:
         raise DataError(
             f"rows of shape {tuple(given)} were asked for, {learned} were learned from; only "
-            "models with architecture='fully_convolutional' take others"
+            "models with architecture='restoring' or 'fully_convolutional' take others"
         )
-    least = 2 ** len(spec.hidden_layer_sizes) // 2 + 1
+    halvings = 0 if spec.definition.starts_at_input else len(spec.hidden_layer_sizes)
+    least = 2**halvings // 2 + 1
     if len(given) != len(learned) or given[2:] != learned[2:] or min(given[:2]) < least:
         wanted = ", ".join([f"at least {least}"] * len(learned[:2]) + [f"{n}" for n in learned[2:]])
         resize = "resize them, or train with fewer hidden layers"
@@ -461,7 +462,9 @@ def check_parameters(model: ModelAttributes) -> None:
     ParameterError
         With the first parameter that is wrong.
     """
-    check_number("n_components", model.n_components, low=1, high=_WIDEST, integral=True)
+    check_number(
+        "n_components", model.n_components, low=1, high=_WIDEST, integral=True, words=("auto",)
+    )
     if not isinstance(model.hidden_layer_sizes, str):
         if not isinstance(model.hidden_layer_sizes, Sequence):
             raise ParameterError(

@@ -32,6 +32,7 @@ from narrows.networks.network import (
     with_weights,
 )
 from narrows.networks.pca_residual import PCA_RESIDUAL
+from narrows.networks.restoring import RESTORING, RESTORING_1D
 
 __all__ = [
     "ACTIVATIONS",
@@ -69,4 +70,6 @@ BUILT_IN.update(
     convolutional=CONVOLUTIONAL,
     convolutional_1d=CONVOLUTIONAL_1D,
     fully_convolutional=FULLY_CONVOLUTIONAL,
+    restoring=RESTORING,
+    restoring_1d=RESTORING_1D,
 )

@@ -116,6 +116,8 @@ class NetworkSpec:
     @property
     def code_width(self) -> int:
         """Numbers in one code: K, or, where the code is a map, K times its places."""
+        if self.definition.code_width is not None:
+            return self.definition.code_width(self)
         return self.n_components * math.prod(self.map_size)
 
     @property
@@ -526,6 +528,8 @@ class Architecture:
         that the modules' constructors draw, as torch's own do.
     parameters : set of str
         The parameters of models that it knows, of :data:`STRUCTURE`. Others are refused.
+    activation : str, optional
+        The activation that it always has, where it takes no other.
     goes_with : mapping of str to tuple
         The values that further parameters may have.
     check : callable, optional
@@ -543,6 +547,9 @@ class Architecture:
         have neighbours; by default 0.
     map_size : callable, optional
         From a :class:`NetworkSpec` to the extent of codes, where these are maps.
+    code_width : callable, optional
+        From a :class:`NetworkSpec` to the numbers in one code, where these are neither K nor a map
+        of K channels.
     filters : callable, optional
         From an encoder and its spec to the first layer's weights as pictures, (n, H, W[, C]).
     numbers_a_row : callable, optional
@@ -554,6 +561,9 @@ class Architecture:
         Whether the columns of the decoder's first layer can have length 1, as sparse codes need.
     starts_at_pca : bool, default=False
         Whether the first weights are PCA's.
+    starts_at_input : bool, default=False
+        Whether the first network returns each row as it is, so that there is nothing to learn
+        without damage.
     of_signals : bool, default=False
         Whether rows are always signals, (L,) or (L, C).
     """
@@ -562,6 +572,7 @@ class Architecture:
     build_decoder: Callable[[NetworkSpec], nn.Module]
     initialise: Initialise | None = None
     parameters: frozenset[str] = frozenset()
+    activation: str | None = None
     goes_with: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     check: Callable[[NetworkSpec], None] | None = None
     hidden_layer_sizes: Callable[[tuple[int, ...], int, int], tuple[int, ...]] = lambda *_: ()
@@ -570,11 +581,13 @@ class Architecture:
     clips: bool = True
     n_axes: Callable[[tuple[int, ...]], int] = lambda _: 0
     map_size: Callable[[NetworkSpec], tuple[int, ...]] | None = None
+    code_width: Callable[[NetworkSpec], int] | None = None
     filters: Callable[[Encoder, NetworkSpec], Tensor] | None = None
     numbers_a_row: Callable[[NetworkSpec], int] | None = None
     rows_at_once: int = 128
     unit_columns: bool = False
     starts_at_pca: bool = False
+    starts_at_input: bool = False
     of_signals: bool = False
 
 

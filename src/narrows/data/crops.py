@@ -1,0 +1,249 @@
+"""Squares cut out of pictures of any sizes, at full resolution, for models that restore pictures.
+
+Each picture is decoded once. Its squares lie on a grid that is shifted at random, and each is
+mirrored and turned at random, one of eight ways. Zhang, Zuo, Chen, Meng & Zhang (2017), "Beyond a
+Gaussian denoiser", section III: denoisers learn from patches.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.containment import check_fits
+from narrows.data.decoding import (
+    Pixels,
+    Progress,
+    Size,
+    Target,
+    decode_files,
+    side_by_side,
+)
+from narrows.data.image_codec import decode
+from narrows.data.reading import Notes, Picture
+from narrows.errors import DataError, warn
+from narrows.texts import counted
+
+SIDE = 64
+"""Height and width of a crop in pixels, by default."""
+
+# The most crops, and the number below which the squares of a grid overlap.
+_MOST, _FEW = 20_000, 4_000
+_SEED = 0
+# Ways to mirror and turn a square.
+_WAYS = 8
+
+
+@dataclass(frozen=True)
+class Cropped:
+    """What was cut out of pictures.
+
+    Attributes
+    ----------
+    crops, pictures : int
+        How many squares were cut out of how many pictures.
+    side : int
+        Height and width of a square.
+    share : float
+        The share of the pictures' pixels that the squares hold; above 1 where they overlap.
+    mirrored : int
+        The number of pictures smaller than a square, which go on mirrored beyond their edges.
+    smallest, largest : tuple of int
+        Height and width of the pictures with the fewest and the most pixels.
+    """
+
+    crops: int
+    pictures: int
+    side: int
+    share: float
+    mirrored: int
+    smallest: Size
+    largest: Size
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same for JSON."""
+        return {
+            "crops": self.crops,
+            "pictures": self.pictures,
+            "side": self.side,
+            "share": self.share,
+            "mirrored": self.mirrored,
+            "smallest": list(self.smallest),
+            "largest": list(self.largest),
+        }
+
+    def warn(self, path: object, *, stacklevel: int = 2) -> None:
+        """Say what was cut, as a :class:`narrows.errors.NarrowsWarning` "pictures_cropped"."""
+        sizes = " to ".join(dict.fromkeys(map(side_by_side, (self.smallest, self.largest))))
+        share = f"{self.share:.0%} of the pixels"
+        if self.share > 1:
+            share = f"overlapping: each pixel {self.share:.2g} times on average"
+        small = ""
+        if self.mirrored:
+            small = f"; {counted(self.mirrored, 'smaller one')} mirrored beyond the edges"
+        warn(
+            f"'{path}': {self.crops} crops of {self.side} x {self.side} at full resolution were "
+            f"cut out of {counted(self.pictures, 'picture')} of {sizes} ({share}){small}; "
+            "--image-size brings whole pictures to one size instead",
+            kind="pictures_cropped",
+            stacklevel=stacklevel + 1,
+            **self.as_json(),
+        )
+
+
+class Cut(NamedTuple):
+    """Squares cut out of pictures.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n, side, side[, C])
+        The squares.
+    pictures : list of Path or Page
+        The picture of each square, n of them.
+    skipped : list of (Path or Page, str)
+        Unreadable pictures, each with the reason.
+    cropped : Cropped
+        How many there are, and of what.
+    """
+
+    values: NDArray[Any]
+    pictures: list[Picture]
+    skipped: list[tuple[Picture, str]]
+    cropped: Cropped
+
+
+@dataclass(frozen=True)
+class _OwnSize(Target):
+    """Rows of the same channels and type as those of a target, each in the size of its picture."""
+
+    sizes: Mapping[Picture, Size] = field(default_factory=dict)
+
+    def decode(self, picture: Any, notes: Notes | None = None) -> Pixels:
+        shape = (*self.sizes[picture], *self.sample_shape[2:])
+        return self.fit(decode(picture, shape, self.how, notes), picture, notes)
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts the squares of the picture with a number out of its pixels, once they are given."""
+
+    values: NDArray[Any]
+    first: NDArray[np.int64]
+    places: Sequence[NDArray[np.int64]]
+
+    def __setitem__(self, index: int, pixels: Pixels) -> None:
+        side = self.values.shape[1]
+        short = [max(0, side - n) for n in pixels.shape[:2]]
+        if any(short):
+            around = [(0, n) for n in short] + [(0, 0)] * (pixels.ndim - 2)
+            pixels = np.pad(pixels, around, mode="symmetric")
+        for row, (top, left, way) in enumerate(self.places[index], int(self.first[index])):
+            square = np.rot90(pixels[top : top + side, left : left + side], way >> 1)
+            self.values[row] = square[::-1] if way & 1 else square
+
+
+def cut(
+    files: Sequence[Picture],
+    sizes: Sequence[Size | None],
+    target: Target,
+    notes: Notes,
+    *,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> Cut:
+    """Cut squares out of pictures of any sizes.
+
+    Parameters
+    ----------
+    files : sequence of Path or Page
+        The picture files.
+    sizes : sequence of (int, int) or None
+        Their heights and widths; None for those that cannot be read.
+    target : Target
+        Shape of a square, type and limits.
+    notes : Notes
+        Collects notes of the files.
+    skip_unreadable, progress
+        See :func:`narrows.data.decoding.decode_files`.
+
+    Returns
+    -------
+    Cut
+        At most 20 000 squares, of each picture in proportion to its pixels.
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError
+        See :func:`narrows.data.decoding.decode_files`.
+    DataError
+        If none of the pictures can be read, or the squares do not fit into memory.
+    """
+    side = target.sample_shape[0]
+    known: dict[Picture, Size] = {
+        file: size or (side, side) for file, size in zip(files, sizes, strict=True)
+    }
+    rng = np.random.default_rng(_SEED)
+    places = _choose_places(list(known.values()), side, rng)
+    first = np.concatenate([[0], np.cumsum([len(one) for one in places])])
+    count = int(first[-1])
+    check_fits(
+        count * math.prod(target.sample_shape) * target.dtype.itemsize,
+        f"{count} crops of shape {target.sample_shape}",
+        "give fewer pictures",
+        DataError,
+    )
+    values = target.empty(count)
+    reasons = decode_files(
+        files,
+        _Cutter(values, first, places),
+        _OwnSize(target.sample_shape, target.dtype, target.scaling, target.how, known),
+        skip_unreadable=skip_unreadable,
+        progress=progress,
+        notes=notes,
+    )
+    owner = np.repeat(np.arange(len(files)), np.diff(first))
+    kept = [index for index in range(len(files)) if index not in reasons]
+    if reasons:
+        used = np.isin(owner, kept)
+        values, owner = values[used], owner[used]
+    read = sorted((known[files[index]] for index in kept), key=lambda size: (math.prod(size), size))
+    pixels = sum(map(math.prod, read))
+    smallest, largest = (read[0], read[-1]) if read else ((0, 0), (0, 0))
+    cropped = Cropped(
+        crops=len(values),
+        pictures=len(kept),
+        side=side,
+        share=len(values) * side**2 / max(1, pixels),
+        mirrored=sum(min(size) < side for size in read),
+        smallest=smallest,
+        largest=largest,
+    )
+    skipped = [(files[index], reason) for index, reason in reasons.items()]
+    return Cut(values, [files[int(index)] for index in owner], skipped, cropped)
+
+
+def _choose_places(
+    sizes: Sequence[Size], side: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Draw the squares of each picture, as rows (top, left, way to mirror and turn).
+
+    Squares overlap by half or by three quarters where there would be few otherwise.
+    """
+    room = np.maximum(np.array(sizes) - side, 0)  # how far a square can be moved along each axis
+    for step in (side, max(1, side // 2), max(1, side // 4)):
+        grids = room // step + 1
+        counts = grids.prod(axis=1)
+        if counts.sum() >= _FEW:
+            break
+    share = min(1.0, _MOST / counts.sum())
+    places = []
+    for grid, count, most in zip(grids, counts, room - (grids - 1) * step, strict=True):
+        # A share of a square is one by that chance, so that their number is right on average.
+        wanted = min(count, int(share * count + rng.random()))
+        drawn = np.sort(rng.permutation(count)[:wanted])
+        corners = np.column_stack(np.unravel_index(drawn, grid)) * step + rng.integers(0, most + 1)
+        places.append(np.column_stack([corners, rng.integers(0, _WAYS, wanted)]))
+    return places

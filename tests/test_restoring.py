@@ -1,0 +1,189 @@
+"""The architecture "restoring": a map at each scale, and a way around the code."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from narrows import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder, load
+from narrows.errors import NarrowsError, ParameterError
+from narrows.networks import NetworkSpec, Start, build, decoder_at
+from narrows.networks.restoring import scales
+
+SEED = 20261130
+
+
+def spec_of(sample_shape, *, architecture="restoring", widths=(4, 6, 8), channels=5):
+    return NetworkSpec(
+        architecture=architecture,
+        sample_shape=sample_shape,
+        n_components=channels,
+        hidden_layer_sizes=widths,
+        activation="relu",
+        code_activation="identity",
+        output="clip",
+        tied_weights=False,
+    )
+
+
+def pictures(*shape):
+    """Draw smooth pictures of uint8, in which noise can be told from what is there."""
+    generator = torch.Generator().manual_seed(SEED)
+    n, height, width, *channels = shape
+    coarse = torch.rand(n, *(channels or [1]), 4, 4, generator=generator)
+    fine = functional.interpolate(coarse, (height, width), mode="bilinear").movedim(1, -1)
+    return (255 * fine.reshape(shape)).round().to(torch.uint8).numpy()
+
+
+def with_random_weights(spec):
+    network = build(spec, Start(torch.full(spec.sample_shape, 0.3)), SEED).eval()
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.normal_(0, 0.1, generator=generator)
+    return network
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (33, 18), (7, 9, 3), (1, 1), (5, 1, 2), (64, 40, 6)])
+def test_the_first_network_returns_each_picture_as_it_is(shape):
+    network = build(spec_of(shape), Start(torch.full(shape, 0.3)), SEED).eval()
+    x = torch.rand(3, *shape, generator=torch.Generator().manual_seed(SEED))
+    torch.testing.assert_close(network(x), x, atol=1e-6, rtol=0)
+
+
+def test_the_first_network_returns_each_signal_as_it_is():
+    for shape in ((50,), (33, 2)):
+        network = build(spec_of(shape, architecture="restoring_1d"), Start(torch.zeros(shape)), 0)
+        x = torch.rand(3, *shape, generator=torch.Generator().manual_seed(SEED))
+        torch.testing.assert_close(network.eval()(x), x, atol=1e-6, rtol=0)
+
+
+def test_a_code_is_the_row_and_a_map_at_each_scale():
+    spec = spec_of((21, 30, 3))
+    network = with_random_weights(spec)
+    x = torch.rand(2, 21, 30, 3, generator=torch.Generator().manual_seed(SEED))
+    code = network.encoder(x)
+    assert scales(spec) == [(12, 16), (6, 8), (3, 4)]
+    assert code.shape == (2, spec.code_width) == (2, 21 * 30 * 3 + 5 * (192 + 48 + 12))
+    centred = (x - network.encoder.body.centre.mean).flatten(1)
+    torch.testing.assert_close(code[:, : 21 * 30 * 3], centred)
+    # The maps are read: without one of them, something else is restored.
+    restored, start = network.decoder(code), 21 * 30 * 3
+    for places in (192, 48, 12):
+        changed = code.clone()
+        changed[:, start : start + 5 * places] = 0
+        assert not torch.allclose(network.decoder(changed), restored)
+        start += 5 * places
+    assert start == spec.code_width
+
+
+def test_a_signal_is_restored_as_a_picture_of_one_line_with_the_same_weights():
+    """In one dimension the network is what convolutions of one column would compute."""
+    signal = spec_of((40, 2), architecture="restoring_1d")
+    network = with_random_weights(signal)
+    x = torch.rand(2, 40, 2, generator=torch.Generator().manual_seed(SEED))
+    encoder = network.encoder.body[2]
+    y = x.movedim(2, 1) - network.encoder.body.centre.mean[:, None]
+    folded = torch.stack([y[:, :, 0::2], y[:, :, 1::2]], dim=2).flatten(1, 2)
+    expected = functional.conv1d(folded, encoder.first.weight, encoder.first.bias, padding=1)
+    for block in encoder.blocks[0]:
+        hidden = functional.relu(
+            functional.conv1d(expected, block.first.weight, block.first.bias, padding=1)
+        )
+        expected = expected + functional.conv1d(
+            hidden, block.second.weight, block.second.bias, padding=1
+        )
+    expected = functional.conv1d(expected, encoder.to_map[0].weight, encoder.to_map[0].bias)
+    code = network.encoder(x)
+    finest = code[:, 80 : 80 + 5 * 20].view(2, 20, 5).movedim(2, 1)
+    torch.testing.assert_close(finest, expected)
+
+
+def test_weights_restore_pictures_of_any_extent_alike_but_for_their_edges():
+    spec = spec_of((32, 32))
+    network = with_random_weights(spec)
+    x = torch.rand(1, 128, 136, generator=torch.Generator().manual_seed(SEED))
+    larger = spec.at((128, 136))
+    whole = decoder_at(network.decoder, larger)(network.encoder(x))
+    part = x[:, 16:128, 24:136]  # on the grid of the coarsest scale
+    other = decoder_at(network.decoder, spec.at((112, 112)))(network.encoder(part))
+    torch.testing.assert_close(other[0, 48:64, 48:64], whole[0, 64:80, 72:88])
+
+
+def test_auto_takes_it_for_denoising_of_pictures_of_16_pixels_and_more():
+    X = pictures(40, 20, 24, 3)
+    model = DenoisingAutoencoder(max_epochs=1, random_state=SEED).fit(X)
+    assert model.spec_.architecture == "restoring"
+    assert model.choices_["n_components"].value == 32
+    assert model.transform(X[:2]).shape == (2, model.spec_.code_width)
+    for other in (
+        DenoisingAutoencoder(8, max_epochs=1, random_state=SEED),
+        DenoisingAutoencoder(corruption="rotation", max_epochs=1, random_state=SEED),
+        DenoisingAutoencoder(hidden_layer_sizes=(9,), max_epochs=1, random_state=SEED),
+    ):
+        assert "restoring" not in other.fit(X).spec_.architecture
+    small = DenoisingAutoencoder(max_epochs=1, random_state=SEED).fit(X[:, :8, :8])
+    assert small.transform(X[:2, :8, :8]).shape == (2, 32)
+
+
+def test_noise_is_undone_in_pictures_of_any_size_and_depth(tmp_path):
+    X = pictures(150, 32, 32)
+    model = DenoisingAutoencoder(
+        hidden_layer_sizes=(8, 16),
+        architecture="restoring",
+        corruption_level=0.1,
+        max_epochs=10,
+        batch_size=8,
+        learning_rate=0.005,
+        random_state=SEED,
+    ).fit(X)
+    clean = pictures(3, 45, 70)
+    noise = np.random.default_rng(SEED).normal(0, 25.5, clean.shape)
+    restored = model.denoise(clean + noise)
+    assert restored.shape == clean.shape
+    error = float(((restored - clean) ** 2).mean())
+    assert error < 0.15 * float((noise**2).mean())
+    again = load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.denoise(clean + noise), restored)
+    encoder, decoder = again.split()
+    codes = encoder.transform(clean + noise)
+    np.testing.assert_allclose(decoder.inverse_transform(codes, (45, 70)), restored, atol=1e-3)
+
+
+def test_what_cannot_be_restored_is_refused_in_one_line():
+    X = pictures(40, 16, 16)
+    wrong = [
+        (Autoencoder(architecture="restoring"), "without damage"),
+        (VariationalAutoencoder(architecture="restoring"), "density"),
+        (DenoisingAutoencoder(architecture="restoring", hidden_layer_sizes=()), "no scale"),
+        (DenoisingAutoencoder(architecture="restoring", output="sigmoid"), "output='sigmoid'"),
+    ]
+    for model, words in wrong:
+        with pytest.raises(NarrowsError, match=words) as caught:
+            model.set_params(max_epochs=1, random_state=SEED).fit(X)
+        assert len(str(caught.value)) <= 500
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ParameterError, match="without damage"):
+        DenoisingAutoencoder(architecture="restoring", corruption=None, max_epochs=1).fit(X)
+    # Pairs of damaged and clean rows have damage of their own.
+    noisy = X + np.random.default_rng(SEED).normal(0, 20, X.shape)
+    DenoisingAutoencoder(
+        architecture="restoring", corruption=None, max_epochs=1, random_state=SEED
+    ).fit(noisy, X.astype(float))
+
+
+def test_a_spec_names_its_maps():
+    spec = spec_of((64, 64))
+    assert spec.is_map
+    assert replace(spec, sample_shape=(9, 9)).code_width == 81 + 5 * (64 + 16 + 4)
+
+
+def test_levels_of_damage_are_ranges_by_default():
+    X = pictures(40, 16, 16)
+    model = DenoisingAutoencoder(max_epochs=1, random_state=SEED).fit(X)
+    assert model.choices_["corruption_level"].value == (0.0, 0.2)
+    both = DenoisingAutoencoder(corruption=["jpeg", "gaussian"], max_epochs=1, random_state=SEED)
+    both.set_params(corruption_level=["auto", 0.3])
+    assert both.fit(X).choices_["architecture"].value == "restoring"
