@@ -11,6 +11,7 @@ from narrows.evaluation.maps import MAP_METHODS, MapScores, Projection, project,
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
 from narrows.evaluation.page import Part, map_page
 from narrows.evaluation.report import Report, make_report
+from narrows.evaluation.restored_page import restored_page
 from narrows.evaluation.row_errors import Restoration, compare_files_with_clean, compare_with_clean
 from narrows.evaluation.table_comparison import (
     KindScores,
@@ -58,6 +59,7 @@ __all__ = [
     "map_page",
     "project",
     "restore_by_classic",
+    "restored_page",
     "score_map",
     "score_ranking",
 ]
