@@ -75,9 +75,9 @@ class Parameters:
         more along each axis, if ``n_components`` is left to "auto" and the damage leaves values in
         their places. Otherwise it takes "convolutional" for pictures of 32 pixels and more along
         both sides, unless ``hidden_layer_sizes`` are given, or there are fewer than 2 000 that can
-        start at PCA; and otherwise "pca_residual". "dense" takes its place where other parameters do not go with
-        PCA, for pictures of zeros and ones, for other data in [0, 1] with damage or further terms
-        of the loss, and for codes of one or two numbers of 500 pictures or more.
+        start at PCA; and otherwise "pca_residual". "dense" takes its place where other parameters
+        do not go with PCA, for pictures of zeros and ones, for other data in [0, 1] with damage or
+        further terms of the loss, and for codes of one or two numbers of 500 pictures or more.
     kernel_size : int or "auto", default="auto"
         Extent of the convolution kernels along each axis, an odd number; "auto" takes 3 for
         pictures, 9 for signals.
