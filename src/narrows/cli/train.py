@@ -61,8 +61,9 @@ class TrainCommand(options.Verb):
         peek = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         peek.add_argument("--model", nargs="?")
         peek.add_argument("--resume", nargs="?")
+        peek.add_argument("--noisy", action="store_true")
         found = peek.parse_known_args(args)[0]
-        name = found.model
+        name = found.model or ("denoising" if found.noisy else None)
         if name is None and found.resume is not None:
             name = model_name_of(found.resume)
         ctx.meta[_MODEL] = name or "autoencoder"
@@ -118,6 +119,12 @@ class TrainCommand(options.Verb):
     "model_name",
     default="autoencoder",
     help="Which model; --help lists the parameters of the one named.",
+)
+@click.option(
+    "--noisy",
+    is_flag=True,
+    help="Learn to denoise DATA from itself, without clean pictures: short for --model denoising "
+    "--corruption blind_spot. The noise of neighbouring pixels has to be independent.",
 )
 @click.option(
     "--for",
@@ -190,6 +197,8 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
     from narrows.errors import ParameterError
     from narrows.ranks import is_launched, together
 
+    if how.pop("noisy"):
+        how |= _of_noisy(how)
     if how.pop("purpose") is not None:
         return _train_detector(data, to, **how)
     if how["ray"] is None:
@@ -214,6 +223,30 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
         if how["checkpoint"] is None:
             how["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
         return _train(data, to, is_first, **how)
+
+
+def _of_noisy(how: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that ``--noisy`` is short for.
+
+    Raises
+    ------
+    ParameterError
+        If others contradict it.
+    """
+    from narrows.errors import ParameterError
+
+    context = click.get_current_context()
+    for name in ("purpose", "resume"):
+        if how[name] is not None:
+            option = {"purpose": "--for"}.get(name, f"--{name}")
+            raise ParameterError(f"--noisy does not go with {option}; leave one of them out")
+    given = context.get_parameter_source("corruption") is ParameterSource.COMMANDLINE
+    if given and how["corruption"] != "blind_spot":
+        raise ParameterError(
+            f"--noisy hides pixels of DATA in place of other damage; leave out --corruption "
+            f"{how['corruption']}, or --noisy where DATA are clean"
+        )
+    return {"model_name": context.meta[_MODEL], "corruption": "blind_spot"}
 
 
 def _train_detector(

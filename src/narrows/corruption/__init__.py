@@ -25,6 +25,7 @@ from narrows.corruption.making import (
     VALUES,
     check_corruption,
     described,
+    hides,
     make,
     named_levels,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "check_corruption",
     "described",
     "gaussian",
+    "hides",
     "kinds_of",
     "levels_of",
     "make",

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from narrows.corruption.blind_spot import BLIND_SPOT, blind_spot
 from narrows.corruption.damaged import Corruption, Damage, Damaged, Limits, everywhere, nowhere
 from narrows.corruption.distortions import (
     blur,
@@ -17,7 +18,7 @@ from narrows.corruption.distortions import (
     rotation,
 )
 from narrows.corruption.jpeg import jpeg
-from narrows.corruption.kinds import kinds_of
+from narrows.corruption.kinds import as_list, kinds_of
 from narrows.corruption.levels import Level, check_levels, drawn_level, levels_of
 from narrows.corruption.noises import color_noise, correlated, poisson_gaussian, stripes
 from narrows.corruption.values import gaussian, masking, salt_and_pepper
@@ -26,7 +27,8 @@ from narrows.texts import is_word
 
 _Function: TypeAlias = Callable[..., Damaged | Tensor]
 
-# The functions by name; those of PICTURES need rows (H, W) or (H, W, C).
+# The functions by name; those of PICTURES need rows (H, W) or (H, W, C), a blind spot these or
+# signals.
 VALUES: dict[str, _Function] = {
     f.__name__: f for f in (gaussian, masking, salt_and_pepper, poisson_gaussian, correlated)
 }
@@ -37,7 +39,7 @@ DISTORTIONS: dict[str, _Function] = {
 PICTURES = NOISES | DISTORTIONS
 # Distortions that move values to other places.
 MOVING = frozenset({"crop", "border", "rotation", "mirror"})
-CORRUPTIONS = VALUES | PICTURES
+CORRUPTIONS = VALUES | PICTURES | {BLIND_SPOT: blind_spot}
 
 LEVELS = {
     "gaussian": 0.3,
@@ -55,6 +57,7 @@ LEVELS = {
     "blur": 0.1,
     "brightness": 0.5,
     "contrast": 0.5,
+    BLIND_SPOT: 1 / 4,
 }
 # What "auto" stands for in networks that restore pictures and signals: ranges, so that one model
 # serves all levels.
@@ -170,6 +173,22 @@ def check_corruption(corruption: Any, level: Any) -> None:
                 "them, or a function of rows and a generator"
             )
     levels_of(corruption, level)
+    if hides(corruption) and len(as_list(corruption)) > 1:
+        raise ParameterError(
+            f"corruption={corruption!r} is not allowed: where pixels are hidden, the noise that is "
+            f"there takes the place of other damage; use corruption={BLIND_SPOT!r} alone"
+        )
+
+
+def hides(corruption: Any) -> bool:
+    """Return whether corruptions hide pixels, so that noisy rows teach their own denoiser.
+
+    Examples
+    --------
+    >>> hides("blind_spot"), hides(["gaussian", "masking"]), hides(None)
+    (True, False, False)
+    """
+    return any(is_word(kind, BLIND_SPOT) for kind in as_list(corruption))
 
 
 def named_levels(
@@ -256,16 +275,19 @@ def _step(
         return _guard(kind)
     if level == "auto":
         level = LEVELS[kind]
-    if kind in PICTURES and (signal or len(sample_shape) < 2):
+    takes_signals = kind == BLIND_SPOT
+    fits = takes_signals if signal else len(sample_shape) > 1
+    if kind not in VALUES and not fits:
         what = "signals" if signal else "rows"
         raise ParameterError(
-            f"corruption={kind!r} is for pictures, the {what} have shape {sample_shape}; "
-            f"use one of {', '.join(VALUES)}, or give pictures (n, H, W) or (n, H, W, C)"
+            f"corruption={kind!r} is for pictures{' and signals' * takes_signals}, the {what} have "
+            f"shape {sample_shape}; use one of {', '.join(VALUES)}, or give pictures (n, H, W) or "
+            "(n, H, W, C)"
         )
     function = CORRUPTIONS[kind]
     strength = level if isinstance(level, tuple) else float(level)
     # A signal's channels are no neighbours: it is a picture of width 1.
-    apart = signal and len(sample_shape) == 2 and function is correlated
+    apart = signal and len(sample_shape) == 2 and function in (correlated, blind_spot)
 
     def damage(x: Tensor, generator: torch.Generator) -> Damaged:
         drawn_strength = drawn_level(strength, x, generator)

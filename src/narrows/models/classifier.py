@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from narrows import networks, ranks, storage
-from narrows.corruption import Corruption, Damage, Level, check_corruption
+from narrows.corruption import Corruption, Damage, Level
 from narrows.data.arrays import as_rows, read_rows
 from narrows.data.batches import RowWeights, anywhere_stored, numbers_of, without_zero_weights
 from narrows.data.formats import is_numeric
@@ -43,7 +43,13 @@ from narrows.models.parameters import RandomState
 from narrows.models.persistence import label_to_json, parameter_from_json
 from narrows.models.runs import split_rows, unchanged_on_failure, warn_of_interruption
 from narrows.models.stacked import start_model
-from narrows.models.validation import check_flag, check_number, check_rows, check_training
+from narrows.models.validation import (
+    check_damage,
+    check_flag,
+    check_number,
+    check_rows,
+    check_training,
+)
 from narrows.networks import NetworkSpec
 from narrows.texts import is_text, is_word
 from narrows.training.history import History
@@ -366,7 +372,7 @@ class EncoderClassifier(
         check_flag("fine_tune", self.fine_tune)
         check_number("encoder_learning_rate", self.encoder_learning_rate, low=0, words=("auto",))
         _check_class_weight(self.class_weight)
-        check_corruption(self.corruption, self.corruption_level)
+        check_damage(self)
         if self.corruption is not None and not self.fine_tune:
             raise ParameterError(
                 f"corruption={self.corruption!r} needs fine_tune=True: an encoder that stays as it "

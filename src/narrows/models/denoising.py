@@ -11,15 +11,18 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.corruption import Corruption
+from narrows.corruption import Corruption, hides
 from narrows.data.arrays import check_all_finite, read_rows
-from narrows.data.batches import without_zero_weights
+from narrows.data.batches import RowWeights, without_zero_weights
 from narrows.data.crops import SIDE
-from narrows.data.lazy_rows import LazyRows
-from narrows.errors import DataError, ParameterError
-from narrows.models.base import BaseAutoencoder
+from narrows.data.lazy_rows import AnyRows, LazyRows, strided
+from narrows.data.noise_level import noise_correlation
+from narrows.errors import DataError, ParameterError, warn
+from narrows.models import blind_spot
+from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.resolve import learns_from_crops
 from narrows.models.runs import TrainingData
 from narrows.models.validation import check_columns, check_number, check_rows, shape_of
@@ -27,6 +30,8 @@ from narrows.networks import Network
 
 # The number of rows whose reconstructions are held at once to be compared.
 _ROWS_COMPARED = 1024
+# Noisy rows in which noise is measured, and the correlation of neighbours' noise to warn of.
+_ROWS_MEASURED, _CORRELATED = 32, 0.15
 
 
 class DenoisingAutoencoder(BaseAutoencoder):
@@ -39,12 +44,17 @@ class DenoisingAutoencoder(BaseAutoencoder):
         or not they changed: a masked black pixel is one of them. Noise and the distortions of
         pictures draw all values; a function may return a mask beside the rows, otherwise the
         values that differ count, as they do in pairs.
-    intact_weight : float, default=1
-        Weight in the loss of all other values (the paper's beta).
+    intact_weight : float or "auto", default="auto"
+        Weight in the loss of all other values (the paper's beta); "auto" takes 1, and 0 with
+        ``corruption="blind_spot"``.
     {parameters}
 
     Attributes
     ----------
+    noise_at_black_, noise_at_white_ : float
+        Of models that learned by ``corruption="blind_spot"``: the standard deviation of the noise
+        that the rows had at ``scaling_.low`` and ``scaling_.high``, in the data's units; the
+        variance is linear between.
     {attributes}
 
     Examples
@@ -60,6 +70,18 @@ class DenoisingAutoencoder(BaseAutoencoder):
     >>> clean = model.denoise(noisy)
     >>> bool(((clean - digits.X_test) ** 2).mean() < 0.6 * (noise**2).mean())
     True
+
+    Noisy rows teach their own denoiser, without clean ones:
+
+    >>> rng = np.random.default_rng(0)
+    >>> y, x = np.mgrid[:16, :16] / 4
+    >>> angles = rng.uniform(0, 6.28, (200, 1, 1))
+    >>> waves = 128 + 90 * np.sin(np.cos(angles) * x + np.sin(angles) * y)
+    >>> noisy = waves + rng.normal(0, 30, waves.shape)
+    >>> own = DenoisingAutoencoder(16, corruption="blind_spot", max_epochs=10, random_state=0)
+    >>> restored = own.fit(noisy).denoise(noisy)
+    >>> bool(((restored - waves) ** 2).mean() < 0.2 * ((noisy - waves) ** 2).mean())
+    True
     """
 
     _restores: ClassVar[bool] = True
@@ -67,7 +89,9 @@ class DenoisingAutoencoder(BaseAutoencoder):
     n_components: int | Literal["auto"] = field(default="auto", kw_only=False)
     corruption: str | Corruption | Sequence[str | Corruption] | None = "gaussian"
     corrupted_weight: float = 1.0
-    intact_weight: float = 1.0
+    intact_weight: float | Literal["auto"] = "auto"
+
+    _findings: ClassVar[tuple[str, ...]] = ("noise_at_black_", "noise_at_white_")
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn to restore clean rows from damaged ones.
@@ -76,6 +100,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         ----------
         X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Clean rows, which ``corruption`` damages during training; or, with ``y``, damaged rows.
+            With ``corruption="blind_spot"`` noisy rows, of which no clean ones are needed.
         y : array-like of the shape of X, optional
             The clean rows. Labels, of shape (n,) or (n, 1), are ignored.
         sample_weight : array-like of shape (n,), optional
@@ -95,6 +120,8 @@ class DenoisingAutoencoder(BaseAutoencoder):
         NarrowsWarning
             "pairs_unlike", if the damaged rows are farther from the clean ones than rows drawn at
             random would be, for instance because they have other units or another order.
+            "noise_correlated", if rows to be learned from by blind spots have noise that
+            neighbours share, from which it can be predicted.
 
         Notes
         -----
@@ -110,13 +137,68 @@ class DenoisingAutoencoder(BaseAutoencoder):
         """
         return self._learn(X, y, sample_weight)
 
+    def denoise(self, X: Any) -> NDArray[np.floating]:
+        """Restore clean rows from damaged ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
+            Damaged rows, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of the shape of X
+            Restored rows, of the type that :meth:`inverse_transform` returns.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+
+        Notes
+        -----
+        With ``corruption="blind_spot"`` each pixel is predicted from the others, in as many passes
+        as there are pixels to a hidden one (4 by default), and its own value is brought back by the
+        posterior mean, for noise of the standard deviations ``noise_at_black_`` and
+        ``noise_at_white_``, which ``fit`` measured.
+        """
+        restored = self._restore(self._check_rows(X))
+        return restored.reshape(np.shape(X)) if np.ndim(X) > 1 else restored
+
+    def _restore(self, rows: NDArray[Any]) -> NDArray[np.floating]:
+        """Restore checked rows."""
+        if not hides(self.corruption):
+            return self._decode(self._encode(rows), rows.shape[1:])
+        noise = None
+        if hasattr(self, "noise_at_black_"):
+            noise = blind_spot.Noise(float(self.noise_at_black_), float(self.noise_at_white_))
+        return blind_spot.restore(self, rows, noise)
+
+    def _finish(
+        self, objective: Objective, rows: AnyRows, weights: RowWeights, *, online: bool
+    ) -> None:
+        super()._finish(objective, rows, weights, online=online)
+        if not hides(self.corruption):
+            return
+        some = np.asarray(strided(rows, _ROWS_MEASURED))
+        if (noise := blind_spot.measure_noise(self, some)) is not None:
+            self.noise_at_black_, self.noise_at_white_ = map(np.float64, noise)
+
     def _check_data(self, X: Any, y: Any, sample_weight: Any, *, fitting: bool) -> TrainingData:
         _check_order(X, y)
         owner = None if fitting else self
         crops = SIDE if fitting and y is None and learns_from_crops(self) else None
         targets, X = read_rows(y, owner), read_rows(X, owner, crops)
         if not _are_clean(targets, X):
-            return super()._check_data(X, None, sample_weight, fitting=fitting)
+            data = super()._check_data(X, None, sample_weight, fitting=fitting)
+            if hides(self.corruption):
+                _warn_of_correlation(data.X)
+            return data
+        if hides(self.corruption):
+            raise DataError(
+                "y was given, but corruption='blind_spot' learns from noisy rows alone; leave y "
+                "out, or learn from the pairs with corruption=None"
+            )
         if not fitting:
             clean, damaged = self._check_rows(targets), self._check_rows(X)
         else:
@@ -173,7 +255,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         total = 0.0
         for start in range(0, len(rows), _ROWS_COMPARED):
             block = slice(start, start + _ROWS_COMPARED)
-            restored = self._decode(self._encode(rows[block]), rows.shape[1:])
+            restored = self._restore(rows[block])
             total += float(np.square(np.subtract(restored, clean[block], dtype=np.float64)).sum())
         return -total / rows.size
 
@@ -181,21 +263,31 @@ class DenoisingAutoencoder(BaseAutoencoder):
         """Extend the checks of ``super()`` by the weights of damaged and intact values."""
         super().check_parameters()
         check_number("corrupted_weight", self.corrupted_weight, low=0)
-        check_number("intact_weight", self.intact_weight, low=0)
-        if self.corrupted_weight == self.intact_weight == 0:
+        check_number("intact_weight", self.intact_weight, low=0, words=("auto",))
+        if hides(self.corruption) and self._intact_weight:
             raise ParameterError(
-                "corrupted_weight=0 and intact_weight=0 leave nothing to learn; give one of them a "
-                "number above 0"
+                f"intact_weight={self.intact_weight!r} does not go with corruption='blind_spot': a "
+                "network that restores what it sees learns its noise; leave it at 'auto'"
             )
+        if self.corrupted_weight == self._intact_weight == 0:
+            raise ParameterError(
+                f"corrupted_weight=0 and intact_weight={self.intact_weight} leave nothing to "
+                "learn; give one of them a number above 0"
+            )
+
+    @property
+    def _intact_weight(self) -> float:
+        weight = self.intact_weight
+        return float(not hides(self.corruption)) if isinstance(weight, str) else weight
 
     def _reconstruction_loss(
         self, network: Network, code: Tensor, x: Tensor, drawn: Tensor | None
     ) -> Tensor:
-        if self.corrupted_weight == self.intact_weight == 1:
+        if self.corrupted_weight == self._intact_weight == 1:
             return super()._reconstruction_loss(network, code, x, drawn)
-        weights: Tensor | float = self.intact_weight
+        weights: Tensor | float = self._intact_weight
         if drawn is not None:
-            weights = torch.where(drawn, self.corrupted_weight, self.intact_weight)
+            weights = torch.where(drawn, self.corrupted_weight, self._intact_weight)
         terms = weights * self.reconstruction_terms(network, code, x)
         return terms.flatten(1 - x.ndim).sum(-1)
 
@@ -206,6 +298,22 @@ def _are_clean(y: Any, X: Any) -> bool:
         return True
     shape, shape_of_x = shape_of(y)[1:], shape_of(X)[1:]
     return len(shape) > 0 and (shape != (1,) or shape_of_x == (1,))
+
+
+def _warn_of_correlation(X: AnyRows) -> None:
+    """Warn of pictures whose noise neighbours share."""
+    if X.ndim not in (3, 4) or not len(X):
+        return
+    some = np.asarray(strided(X, _ROWS_MEASURED))
+    found = float(np.mean([noise_correlation(picture) for picture in some]))
+    if abs(found) > _CORRELATED:
+        warn(
+            f"the noise of neighbouring pixels correlates by {found:.2f}, as after JPEG, resizing "
+            "or demosaicing; what neighbours share is predicted from them, and stays: give "
+            "pictures as the sensor recorded them, or halve their size first",
+            kind="noise_correlated",
+            correlation=found,
+        )
 
 
 def _check_order(X: Any, y: Any) -> None:

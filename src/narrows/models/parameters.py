@@ -116,11 +116,14 @@ class Parameters:
         "brightness" or "contrast"; or a function of scaled rows (B, ...) and a torch generator. A
         sequence is applied in its order; after the word "one_of", each row draws one of the
         sequence. Salt and pepper are black and white in pictures, in tables each column's smallest
-        and largest value.
+        and largest value. "blind_spot" stands alone: by it, :class:`narrows.DenoisingAutoencoder`
+        learns from noisy pictures or signals without clean ones, as it has to tell hidden pixels
+        from their neighbours.
     corruption_level : float, "auto", pair of float, or sequence of them, default="auto"
         Strength of the damage, from 0 to 1: the standard deviation of noise in scaled units (of
         "poisson_gaussian", that at white), the share of values masked or set to an extreme, of
-        "jpeg" what the quality of 100 lacks, in hundredths, or the extent of a distortion. A pair
+        "jpeg" what the quality of 100 lacks, in hundredths, of "blind_spot" the share of pixels
+        that are hidden, at most a quarter, or the extent of a distortion. A pair
         of numbers is a range, from which each row draws its level uniformly, such as (0.02, 0.2),
         on the command line 0.02:0.2. One for all corruptions, or one for each. "auto" takes a range
         where the architecture is "restoring" or "restoring_1d", of "gaussian" 0 to 0.2.

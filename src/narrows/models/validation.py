@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
-from narrows.corruption import check_corruption
+from narrows.corruption import check_corruption, hides
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, gives_rows, read_rows
 from narrows.data.axes import hint, last_axis_call, leading_channels
 from narrows.data.codes import name_codes, warn_of_codes
@@ -489,11 +489,28 @@ def check_parameters(model: ModelAttributes) -> None:
     check_choice("output", model.output, ("auto", *OUTPUTS))
     check_choice("loss", model.loss, ("auto", *LOSSES))
     check_choice("scaling", model.scaling, SCALINGS)
-    check_corruption(model.corruption, model.corruption_level)
+    check_damage(model)
     check_training(model)
     if not isinstance(model.checkpoint, str | Path | None):
         raise ParameterError(
             f"checkpoint={model.checkpoint!r} is not allowed; give a path, or None"
+        )
+
+
+def check_damage(model: Any) -> None:
+    """Refuse corruptions and levels that are not allowed for a model or a classifier.
+
+    Raises
+    ------
+    ParameterError
+        With the first parameter that is wrong; also if pixels would be hidden from a model whose
+        loss does not tell them from others.
+    """
+    check_corruption(model.corruption, model.corruption_level)
+    if hides(model.corruption) and not hasattr(model, "intact_weight"):
+        raise ParameterError(
+            f"corruption={model.corruption!r} needs a loss of the hidden pixels alone, which "
+            f"{type(model).__name__} has not; use DenoisingAutoencoder (--model denoising)"
         )
 
 
