@@ -35,7 +35,7 @@ def model():
 def test_tiles_give_what_the_whole_gives(model, size, tiling):
     """The network halves twice, so that it sees 24 pixels at most; equal within a level of 255."""
     picture = RNG.integers(0, 256, size, np.uint8)
-    whole = restore_part(lambda part: model.denoise(part[None])[0], picture)
+    whole = restore_part(lambda part: model.denoise(part[None])[0], picture, 3)
     made = in_tiles(lambda part: model.denoise(part[None])[0], picture, tiling)
     assert whole.std() > 1  # which differs from place to place
     np.testing.assert_allclose(made, whole, atol=0.01)
@@ -82,14 +82,15 @@ def test_rows_that_were_yielded_may_be_written_over():
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (7, 9), (64, 2), (3, 3)])
 def test_pictures_smaller_than_a_tile_or_a_stride(model, size):
     picture = RNG.integers(0, 256, size, np.uint8)
-    made = in_tiles(lambda part: model.denoise(part[None])[0], picture, Tiling(128, 64))
+    made = in_tiles(lambda part: model.denoise(part[None])[0], picture, Tiling.of(model))
     assert made.shape == size
     assert np.isfinite(made).all()
     # The padding is a reflection: the picture itself is in the middle.
     seen = []
-    in_tiles(lambda part: seen.append(part) or part, picture, Tiling(128, 64))
-    assert min(seen[0].shape) >= 32
-    np.testing.assert_array_equal(in_tiles(lambda part: part, picture, Tiling(128, 64)), picture)
+    in_tiles(lambda part: seen.append(part) or part, picture, Tiling(128, 64, 20))
+    assert seen[0].shape == tuple(max(side, 20) for side in size)
+    same = in_tiles(lambda part: part, picture, Tiling(128, 64, 20))
+    np.testing.assert_array_equal(same, picture)
 
 
 def test_tiles_of_no_size_are_refused():

@@ -21,7 +21,7 @@ VERBS = {
     "decode": "Turn codes back into data.",
     "reconstruct": "Encode and decode data in one go.",
     "impute": "Fill the gaps of a table; all other cells stay as they are.",
-    "denoise": "Restore clean data from damaged data.",
+    "denoise": "Restore clean pictures, signals and rows from damaged ones.",
     "sample": "Draw new rows or pictures from a model of a density.",
     "pack": "Decode a folder of pictures once, into a Lance dataset to learn from.",
     "index": "Build a library of pictures that can be matched.",
@@ -46,7 +46,7 @@ VERBS = {
 
 # Modules of several verbs, each a command of the verb's name.
 _TOGETHER = {
-    "codes": ("encode", "decode", "reconstruct", "denoise", "sample"),
+    "codes": ("encode", "decode", "reconstruct", "sample"),
     "demo": ("demo", "checks"),
     "halves": ("split", "export"),
     "index": ("pack", "index"),

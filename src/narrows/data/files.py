@@ -73,6 +73,7 @@ __all__ = [
     "Rows",
     "check_destination",
     "check_excludable",
+    "holds_rows",
     "read",
     "takes_pictures",
     "write",

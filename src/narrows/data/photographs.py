@@ -31,7 +31,7 @@ from narrows.errors import ParameterError
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-__all__ = ["NOTES", "Frame", "Photograph", "check_writable", "open_photograph"]
+__all__ = ["NOTES", "Frame", "Photograph", "check_writable", "open_photograph", "same_ending"]
 
 NOTES = {
     "palette": "whose palettes became grey or colours",
@@ -63,8 +63,8 @@ class Photograph:
         Its kind, as Pillow calls it, whatever its name ends in.
     count : int
         How many pages or frames it has.
-    height, width : int
-        Size of the first one as stored.
+    dtype : dtype
+        Type of the values of the first one; uint8 for pictures of black and white as well.
     notes : set of str
         What is not kept when it is written again; keys of :data:`NOTES`. Some are known after the
         frames were read.
@@ -72,7 +72,7 @@ class Photograph:
 
     def __init__(self, path: Path, picture: OpenPicture) -> None:
         self.path, self._picture = path, picture
-        self.height, self.width = picture.height, picture.width
+        self.dtype = picture.dtype
         self.notes: set[str] = set()
         self._file = picture.file
         self._carried: Carried | None = None

@@ -12,7 +12,12 @@ from narrows.evaluation.matching import MatchingScores, evaluate_matching, score
 from narrows.evaluation.page import Part, map_page
 from narrows.evaluation.report import Report, make_report
 from narrows.evaluation.restored_page import restored_page
-from narrows.evaluation.row_errors import Restoration, compare_files_with_clean, compare_with_clean
+from narrows.evaluation.row_errors import (
+    Restoration,
+    compare_files_with_clean,
+    compare_with_clean,
+    mean_restoration,
+)
 from narrows.evaluation.table_comparison import (
     KindScores,
     TableComparison,
@@ -57,6 +62,7 @@ __all__ = [
     "make_report",
     "make_table_report",
     "map_page",
+    "mean_restoration",
     "project",
     "restore_by_classic",
     "restored_page",

@@ -606,14 +606,14 @@ def compare_files_with_clean(
         made = resize(np.asarray(restored[number : number + 1][0], np.float64), size)[None]
         before.append(compare_with_clean(given, truth, span, pictures=True))
         after.append(compare_with_clean(made, truth, span, pictures=True))
-    return _mean(before), _mean(after)
+    return mean_restoration(before), mean_restoration(after)
 
 
 def _in_pixels(size: tuple[int, int] | None) -> str:
     return "no size that can be read" if size is None else f"{side_by_side(size)} pixels"
 
 
-def _mean(scores: Sequence[Restoration]) -> Restoration:
+def mean_restoration(scores: Sequence[Restoration]) -> Restoration:
     """Return the mean over pictures; the structural similarity of those large enough for one."""
     similarities = [score.ssim for score in scores if score.ssim is not None]
     windows = {score.ssim_window for score in scores if score.ssim_window is not None}

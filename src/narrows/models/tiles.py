@@ -13,15 +13,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.models.validation import least_side
+
 Pixels: TypeAlias = NDArray[Any]
 Restore: TypeAlias = Callable[[Pixels], Pixels]
 """From a part of a picture, (h, w) or (h, w, C), to the restored part of the same shape."""
 
 GRID = 32
 """Pixels of which tiles begin at multiples: the product of the strides of five halvings."""
-
-LEAST_SIDE = 32
-"""Pixels of a side to which smaller pictures are padded by their reflection."""
 
 _FADE = 16  # pixels over which neighbouring tiles fade into one another
 # Half the pixels of a probe's side, those in its middle that are compared, and the change that
@@ -42,6 +41,8 @@ class Tiling:
     overlap : int
         Pixels that neighbours share, a multiple of :data:`GRID`: they fade into one another over
         the 16 in the middle.
+    least : int, default=1
+        Pixels of a side to which smaller pictures are padded by their reflection.
 
     Raises
     ------
@@ -51,6 +52,7 @@ class Tiling:
 
     side: int
     overlap: int
+    least: int = 1
 
     def __post_init__(self) -> None:
         if self.side % GRID or self.overlap % GRID or not 0 < self.overlap < self.side:
@@ -70,7 +72,8 @@ class Tiling:
         """
         overlap = -(-(2 * reach_of(model) + _FADE) // GRID) * GRID
         side = int((_BYTES / _bytes_a_pixel(model)) ** 0.5) // GRID * GRID
-        return cls(min(_LARGEST, max(side, _SMALLEST, 2 * overlap)), overlap)
+        side = min(_LARGEST, max(side, _SMALLEST, 2 * overlap))
+        return cls(side, overlap, least_side(model.spec_))
 
     def spans(self, extent: int) -> list[tuple[int, int]]:
         """List the beginning and the end of each tile along a side of a picture.
@@ -136,7 +139,7 @@ def restore_in_bands(restore: Restore, picture: Pixels, tiling: Tiling) -> Itera
         source = picture[top + len(seen) : bottom]
         if len(seen):
             source = np.concatenate([seen, source])
-        rows = _restore_row_of_tiles(restore, source, across, dropped)
+        rows = _restore_row_of_tiles(restore, source, across, tiling)
         first = top + dropped if number else 0
         last = down[number + 1][0] + dropped if number + 1 < len(down) else height
         made = rows[first - top : last - top]
@@ -150,15 +153,16 @@ def restore_in_bands(restore: Restore, picture: Pixels, tiling: Tiling) -> Itera
 
 
 def _restore_row_of_tiles(
-    restore: Restore, source: Pixels, across: list[tuple[int, int]], dropped: int
+    restore: Restore, source: Pixels, across: list[tuple[int, int]], tiling: Tiling
 ) -> NDArray[np.float32]:
     """Restore tiles side by side."""
     if len(across) == 1:
-        return restore_part(restore, source)
+        return restore_part(restore, source, tiling.least)
+    dropped = (tiling.overlap - _FADE) // 2
     rows = np.empty(source.shape, np.float32)
     weights = _rising().reshape(1, -1, *(1,) * (source.ndim - 2))
     for number, (left, right) in enumerate(across):
-        tile = restore_part(restore, source[:, left:right])
+        tile = restore_part(restore, source[:, left:right], tiling.least)
         if not number:
             rows[:, left:right] = tile
             continue
@@ -176,16 +180,16 @@ def _rising() -> NDArray[np.float32]:
     return weights
 
 
-def restore_part(restore: Restore, part: Pixels) -> NDArray[np.float32]:
+def restore_part(restore: Restore, part: Pixels, least: int) -> NDArray[np.float32]:
     """Restore a part of a picture; one that is too small is padded by its reflection meanwhile.
 
     Examples
     --------
-    >>> restore_part(lambda part: np.full(part.shape, len(part)), np.zeros((1, 40))).max()
-    np.float32(32.0)
+    >>> restore_part(lambda part: np.full(part.shape, len(part)), np.zeros((1, 40)), 5).max()
+    np.float32(5.0)
     """
     height, width = part.shape[:2]
-    missing = [max(0, LEAST_SIDE - side) for side in (height, width)]
+    missing = [max(0, least - side) for side in (height, width)]
     if any(missing):
         around = [(less // 2, less - less // 2) for less in missing]
         part = np.pad(part, around + [(0, 0)] * (part.ndim - 2), mode="reflect")

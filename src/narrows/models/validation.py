@@ -217,8 +217,7 @@ def check_sample_shape(spec: NetworkSpec, given: tuple[int, ...] | None) -> tupl
             f"rows of shape {tuple(given)} were asked for, {learned} were learned from; only "
             "models with architecture='restoring' or 'fully_convolutional' take others"
         )
-    halvings = 0 if spec.definition.starts_at_input else len(spec.hidden_layer_sizes)
-    least = 2**halvings // 2 + 1
+    least = least_side(spec)
     if len(given) != len(learned) or given[2:] != learned[2:] or min(given[:2]) < least:
         wanted = ", ".join([f"at least {least}"] * len(learned[:2]) + [f"{n}" for n in learned[2:]])
         resize = "resize them, or train with fewer hidden layers"
@@ -227,6 +226,12 @@ def check_sample_shape(spec: NetworkSpec, given: tuple[int, ...] | None) -> tupl
             f"pictures of shape {tuple(given)} were given, and ({wanted}) is allowed; {remedy}"
         )
     return tuple(given)
+
+
+def least_side(spec: NetworkSpec) -> int:
+    """Return the fewest pixels a side of pictures that a network of any size takes."""
+    halvings = 0 if spec.definition.starts_at_input else len(spec.hidden_layer_sizes)
+    return int(2**halvings // 2 + 1)
 
 
 def check_columns(owner: object, X: Any, source: object = None) -> None:

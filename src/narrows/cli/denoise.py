@@ -1,0 +1,171 @@
+"""``narrows denoise``: restore pictures with all that their files hold, signals and rows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from narrows.cli import options
+from narrows.cli.console import answer
+from narrows.cli.exchange import (
+    apply_lazily,
+    load_to_restore,
+    options_by_file,
+    read_to_restore,
+    reading_record,
+    resized_words,
+    restore_signal,
+    write_restored,
+)
+from narrows.cli.originals import originals_of
+from narrows.cli.photographs import are_photographs, restore_photographs
+from narrows.texts import counted
+
+if TYPE_CHECKING:
+    from narrows import Autoencoder
+    from narrows.data.files import Rows
+    from narrows.evaluation import Restoration
+
+
+@options.verb("denoise")
+@click.argument("given", type=options.PATH, nargs=-1, metavar="[MODEL] DATA")
+@options.to(
+    "A folder for pictures, or a file: a picture's, {written_rows}, {written_pictures}; of a "
+    "signal also {sounds}."
+)
+@click.option(
+    "--strength",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    metavar="FLOAT",
+    help="The multiple of the model's change that is applied: 0 leaves the data as they are.",
+)
+@click.option(
+    "--even-if-clean",
+    is_flag=True,
+    help="Apply a picture's change in full, where little noise is found in it as well.",
+)
+@click.option(
+    "--clean",
+    type=options.PATH,
+    help="The clean originals, of the same names or in the same order, with which the restored "
+    "data are compared.",
+)
+@options.restoring
+def command(
+    *,
+    given: tuple[Path, ...],
+    to: Path,
+    strength: float,
+    even_if_clean: bool,
+    clean: Path | None,
+    overwrite: bool,
+    **how: Any,
+) -> None:
+    """Restore clean pictures, signals and rows from damaged ones.
+
+    MODEL is a model that was trained with damage: narrows train --model denoising. Picture files
+    that it restores at their own size keep size, depth, channels, opacity, EXIF data, colour
+    profile, pages, folders, names and kind; each is changed as far as the noise that is found in
+    it allows. Other data have the type of the training data, in tables floats; the windows of a
+    signal fade into one another.
+    """
+    path, data = _parted(given)
+    if are_photographs(data, to, how):
+        more = {"overwrite": overwrite, "even_if_clean": even_if_clean}
+        if restore_photographs(path, data, to, clean, how, strength=strength, **more):
+            return
+    _refuse_shares(data, strength, even_if_clean)
+    if restore_signal(path, "denoise", data, to, clean=clean, overwrite=overwrite, **how):
+        return
+    _restore_rows(path, data, to, clean, how, overwrite=overwrite)
+
+
+def _parted(given: tuple[Path, ...]) -> tuple[Path, Path]:
+    """Return the model and the data.
+
+    Raises
+    ------
+    click.UsageError
+        If there are not as many arguments.
+    """
+    if len(given) != 2:
+        raise click.UsageError("give a model, and the data to restore: narrows denoise MODEL DATA")
+    return given[0], given[1]
+
+
+def _refuse_shares(data: Path, strength: float, even_if_clean: bool) -> None:
+    """Refuse the options of pictures that keep their size for other data.
+
+    Raises
+    ------
+    ParameterError
+        If one is given.
+    """
+    from narrows.errors import ParameterError
+
+    if strength != 1 or even_if_clean:
+        name = "--even-if-clean" if strength == 1 else f"--strength {strength:g}"
+        raise ParameterError(
+            f"{name} is for picture files and models that restore them at their own size, and "
+            f"'{data}' is not restored so; leave it out"
+        )
+
+
+def _restore_rows(
+    path: Path, data: Path, to: Path, clean: Path | None, how: dict[str, Any], *, overwrite: bool
+) -> None:
+    """Restore rows, and pictures of a model's own size."""
+    loaded = load_to_restore(path, "denoise", to, overwrite=overwrite)
+    own, of_clean = options_by_file(how["reading"], [data, clean])
+    rows = read_to_restore(loaded, data, own, how["resize"])
+    X = rows.in_units(loaded)
+    if clean is None:
+        restored = apply_lazily(X, loaded.denoise, X.shape[1:], loaded.scaling_.value_type)
+    else:  # Restored rows are kept, as they are compared and written.
+        restored = loaded.denoise(X)
+    record: dict[str, Any] = {"output": to, "rows": len(restored)}
+    line = f"{counted(len(restored), 'row')} restored in {to}{resized_words(rows)}"
+    if clean is not None:
+        of_clean["skip_unreadable"] = False
+        originals = read_to_restore(loaded, clean, of_clean, how["resize"])
+        before, after = _compare(restored, loaded, (rows, data), (originals, clean))
+        for name, unit in (("psnr", " dB"), ("ssim", "")):
+            damaged, now = getattr(before, name), getattr(after, name)
+            record[name] = {"damaged": damaged, "restored": now}
+            if now is not None:
+                line += f"; {name.upper()} {now:.4g}{unit} (input: {damaged:.4g}{unit})"
+        record["ssim_window"] = after.ssim_window
+        if after.ssim_window is not None:
+            line += " (window {} x {}, Gaussian)".format(*after.ssim_window)
+        record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
+        if rows.resized is not None:
+            line += ", at the size of the damaged"
+    write_restored(to, restored, loaded, overwrite=overwrite, rows=rows)
+    answer({**record, **reading_record(rows)}, line)
+
+
+def _compare(
+    restored: Any, model: "Autoencoder", damaged: "tuple[Rows, Path]", clean: "tuple[Rows, Path]"
+) -> "tuple[Restoration, Restoration]":
+    """Compare damaged and restored rows with clean ones: pictures at the size of the damaged."""
+    import numpy as np
+
+    from narrows.data.reading import picture_named
+    from narrows.evaluation import compare_files_with_clean, compare_with_clean
+
+    rows, originals = damaged[0], clean[0]
+    order = list(range(len(originals.names)))
+    if rows.pictures and originals.pictures:
+        order = originals_of(rows.names, originals.names, clean[1])
+    if rows.resized is not None:
+        files = [picture_named(damaged[1], name) for name in rows.names]
+        clean_files = [picture_named(clean[1], originals.names[place]) for place in order]
+        return compare_files_with_clean(restored, files, clean_files, model.scaling_)
+    truth = originals.in_units(model)
+    if order != list(range(len(originals.names))):
+        truth = truth[np.array(order)]
+    span = model.scaling_.high - model.scaling_.low
+    pictures = model.spec_.shows_pictures
+    before = compare_with_clean(rows.in_units(model), truth, span, pictures=pictures)
+    return before, compare_with_clean(restored, truth, span, pictures=pictures)

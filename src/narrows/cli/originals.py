@@ -1,0 +1,163 @@
+"""Restored pictures beside their clean originals: which belong together, and how alike they are."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from narrows.texts import counted
+
+if TYPE_CHECKING:
+    from narrows.evaluation import Restoration
+    from narrows.models.restored_files import Seen
+
+
+class Scores:
+    """Compares restored pages with clean originals as they come."""
+
+    def __init__(self, originals: dict[Path, Path]) -> None:
+        self._originals = originals
+        self._open: tuple[Path, list[Any]] | None = None
+        self.before: list[Restoration] = []
+        self.after: list[Restoration] = []
+
+    @classmethod
+    def of(cls, files: Sequence[Path], root: Path, clean: Path, exclude: Any) -> "Scores":
+        """Find the clean original of each file within a folder, by their names.
+
+        Raises
+        ------
+        DataError
+            If one has none, or several.
+        """
+        from narrows.data.images import list_images
+
+        is_folder = clean.is_dir()
+        originals = list_images(clean, exclude).files if is_folder else [clean]
+        names = [file.relative_to(root).as_posix() for file in files]
+        clean_root = clean if is_folder else clean.parent
+        clean_names = [file.relative_to(clean_root).as_posix() for file in originals]
+        order = originals_of(names, clean_names, clean)
+        return cls({f: originals[place] for f, place in zip(files, order, strict=True)})
+
+    def original(self, seen: "Seen") -> Any:
+        """Return the clean original of a page, in the channels that were restored.
+
+        Raises
+        ------
+        DataError
+            If it has another size, type, or channels.
+        """
+        from narrows.data.image_codec import DefectError
+        from narrows.data.photographs import open_photograph
+        from narrows.data.reading import current
+        from narrows.errors import DataError, UnreadableFileError
+
+        path = self._originals[seen.path]
+        if self._open is None or self._open[0] != path:
+            try:
+                with open_photograph(path, current()) as photograph:
+                    pages = [frame.values for frame in photograph.frames()]
+            except DefectError as error:
+                raise UnreadableFileError(
+                    f"'{path}' is not a readable picture: {error}; repair it or choose another",
+                    path=path,
+                    reason=str(error),
+                ) from error
+            self._open = path, pages
+        pages = self._open[1]
+        if len(pages) <= seen.page:
+            raise DataError(
+                f"'{path}' has {counted(len(pages), 'page')}, and the damaged picture more; give "
+                "originals of the same pages"
+            )
+        page, wanted = pages[seen.page], seen.damaged
+        if page.ndim == 3 and wanted.ndim == 3:
+            page = page[:, :, : wanted.shape[2]]
+        elif page.ndim == 3 and page.shape[2] == 2:
+            page = page[:, :, 0]
+        if page.shape[:2] != wanted.shape[:2]:
+            raise DataError(
+                f"'{seen.path}' has {_size(wanted)} pixels, its original '{path}' {_size(page)}; "
+                "give originals of the same size"
+            )
+        if page.shape != wanted.shape or page.dtype != wanted.dtype:
+            raise DataError(
+                f"'{seen.path}' has {_kind(wanted)}, its original '{path}' {_kind(page)}; give "
+                "originals of the same channels and depth"
+            )
+        return page
+
+    def add(self, seen: "Seen") -> None:
+        """Compare one page."""
+        from narrows.evaluation import compare_with_clean
+
+        clean = self.original(seen)
+        for scores, values in ((self.before, seen.damaged), (self.after, seen.restored)):
+            pair = (values[None], clean[None])
+            scores.append(compare_with_clean(*pair, seen.tones.span, pictures=True))
+
+    def report(self, record: dict[str, Any]) -> str:
+        """Put the means into a record, and return them in words."""
+        from narrows.evaluation import mean_restoration
+
+        before, after = mean_restoration(self.before), mean_restoration(self.after)
+        words = ""
+        for name, unit in (("psnr", " dB"), ("ssim", "")):
+            damaged, now = getattr(before, name), getattr(after, name)
+            record[name] = {"damaged": damaged, "restored": now}
+            if now is not None:
+                words += f"; {name.upper()} {now:.4g}{unit} (input: {damaged:.4g}{unit})"
+        record["ssim_window"] = after.ssim_window
+        record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
+        return words
+
+
+def originals_of(names: Sequence[str], clean_names: Sequence[str], path: Path) -> list[int]:
+    """Return the place of each damaged picture's original among the clean ones, by their names.
+
+    Raises
+    ------
+    DataError
+        If a picture has no original, or several.
+    """
+    from narrows.data.names import NameIndex
+    from narrows.errors import DataError
+
+    if len(names) == len(clean_names) == 1 or list(clean_names) == list(names):
+        return list(range(len(clean_names)))
+    by_name = NameIndex([[name] for name in clean_names])
+    by_stem = NameIndex([[_stem(name)] for name in clean_names])
+    order: list[int] = []
+    for name in names:
+        place = by_name.find(name)
+        if place is None:
+            place = by_stem.find(_stem(name))
+        if place is not None:
+            order.append(place)
+            continue
+        same = by_stem.alike(_stem(name))
+        why = (
+            f"has '{clean_names[same[0]]}' and '{clean_names[same[1]]}' for {name!r}; keep one"
+            if len(same) > 1
+            else f"has no clean original of {name!r}; give the originals the names of the damaged "
+            "pictures"
+        )
+        raise DataError(f"'{path}' {why}")
+    return order
+
+
+def _stem(name: str) -> str:
+    """Leave out the ending of a picture's name, which may differ from its original's."""
+    from narrows.data.reading import split_name
+
+    file, page = split_name(name)
+    return str(PurePosixPath(file).with_suffix("")) + page
+
+
+def _size(values: Any) -> str:
+    return f"{values.shape[0]} x {values.shape[1]}"
+
+
+def _kind(values: Any) -> str:
+    count = values.shape[2] if values.ndim == 3 else 1
+    return f"{counted(count, 'channel')} of {values.dtype}"

@@ -1,0 +1,311 @@
+"""Picture files restored at their own size, with everything that they hold: which, where and how.
+
+One line says how noisy the pictures were and how much they changed; what is out of the ordinary is
+said by one line for each kind of it. ``--json`` has the figures of every file.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from narrows.cli.console import answer, progress
+from narrows.cli.exchange import load_for, refuse_signal_options, report_skipped
+from narrows.cli.originals import Scores
+from narrows.containment import is_file, is_folder
+from narrows.data.formats import IMAGE_SUFFIXES
+from narrows.texts import counted, shortened
+
+if TYPE_CHECKING:
+    from narrows.data.folders import LeftOut
+    from narrows.models.restored_files import FileChange, Observer
+
+# The share of a model's change below which a picture counts as held back, and the change of white
+# below which it would have stayed as it is anyway.
+_HELD_BACK = 0.1
+_EIGHT_BITS = 255
+
+
+def are_photographs(data: Path, to: Path, how: dict[str, Any]) -> bool:
+    """Return whether data are picture files that are to be written as such, at their own size."""
+    from narrows.data.files import holds_rows
+
+    if how["as_signal"] or how["resize"]:
+        return False
+    into_folder = is_folder(to) or not to.suffix
+    if is_file(data):
+        is_picture = data.suffix.lower() in IMAGE_SUFFIXES
+        return is_picture and (into_folder or to.suffix.lower() in IMAGE_SUFFIXES)
+    if not is_folder(data) or not into_folder or to.suffix.lower() == ".lance":
+        return False
+    return not holds_rows(data, how["reading"]["exclude"])
+
+
+def restore_photographs(
+    path: Path,
+    data: Path,
+    to: Path,
+    clean: Path | None,
+    how: dict[str, Any],
+    *,
+    strength: float,
+    even_if_clean: bool,
+    overwrite: bool,
+) -> bool:
+    """Restore picture files by a model that takes any size, and say how.
+
+    Returns
+    -------
+    bool
+        Whether the model takes any size; otherwise nothing was done.
+
+    Raises
+    ------
+    NarrowsError
+        If files cannot be read, restored or written.
+    """
+    from narrows.data.folders import check_exists
+    from narrows.models.picture_restorer import PictureRestorer
+
+    model = load_for(path, "denoise", tables=True)
+    if not getattr(model, "takes_any_size_", False) or not model.spec_.shows_pictures:
+        return False
+    refuse_signal_options(**how["signal"])
+    how["reading"]["options"].check_use(data)
+    _refuse_first_page()
+    shape = model.sample_shape_
+    own = shape[2] if len(shape) == 3 else 1
+    restorer = PictureRestorer(
+        lambda channels: model if channels == own else None, strength, even_if_clean=even_if_clean
+    )
+    files, left_out = _files_of(data, how["reading"]["exclude"])
+    places = _places(data, files, to, overwrite=overwrite)
+    root = data if is_folder(data) else data.parent
+    scores = None
+    if clean is not None:
+        check_exists(clean, "the clean pictures")
+        scores = Scores.of(files, root, clean, how["reading"]["exclude"])
+    observers: list[Observer] = [] if scores is None else [scores.add]
+    done, skipped = _restore_all(
+        files, places, to, restorer, observers, overwrite=overwrite,
+        skip_unreadable=how["reading"]["skip_unreadable"] and is_folder(data),
+    )  # fmt: skip
+    _warn(done, model.scaling_.dtype)
+    record: dict[str, Any] = {"output": to, "strength": strength}
+    line = _told(record, done, root)
+    record["skipped"] = [{"path": path, "reason": reason} for path, reason in skipped]
+    if left_out is not None and any(left_out.as_json().values()):
+        record["left_out"] = left_out.as_json()
+    if scores is not None:
+        line += scores.report(record)
+    answer(record, line)
+    return True
+
+
+def _refuse_first_page() -> None:
+    """Refuse to leave pages out, of files that keep all that they hold.
+
+    Raises
+    ------
+    ParameterError
+        If ``--pages first`` was given.
+    """
+    from narrows.data.reading import current
+    from narrows.errors import ParameterError
+
+    source = click.get_current_context().get_parameter_source("pages")
+    if source is click.core.ParameterSource.COMMANDLINE and current().pages == "first":
+        raise ParameterError(
+            "--pages first would leave pages out, and restored files keep all of them; leave it "
+            "out, or extract the first page",
+            parameter="pages",
+        )
+
+
+def _files_of(data: Path, exclude: Sequence[str]) -> "tuple[list[Path], LeftOut | None]":
+    """List the picture files to restore."""
+    from narrows.data.files import check_excludable
+    from narrows.data.images import list_images
+
+    check_excludable(data, exclude)
+    if is_file(data):
+        return [data], None
+    listing = list_images(data, exclude)
+    listing.left_out.warn(data, stacklevel=4)
+    return listing.files, listing.left_out
+
+
+def _places(
+    data: Path, files: Sequence[Path], to: Path, *, overwrite: bool
+) -> dict[Path, PurePosixPath | None]:
+    """Choose where each restored file goes: within a folder, or None for the output itself.
+
+    Raises
+    ------
+    OutputExistsError, OutputError, ParameterError
+        If it cannot go there, or would replace a picture that is read.
+    """
+    from narrows.atomic import check_output
+    from narrows.data.photographs import check_writable, same_ending
+    from narrows.errors import ParameterError
+
+    into_folder = is_folder(to) or not to.suffix
+    given = {file.resolve() for file in files}
+    root = data if is_folder(data) else data.parent
+    if into_folder:
+        places: dict[Path, PurePosixPath | None] = {
+            file: PurePosixPath(file.relative_to(root)) for file in files
+        }
+        in_place = any((to / str(place)).resolve() in given for place in places.values())
+    else:
+        places = dict.fromkeys(files)
+        in_place = to.resolve() in given
+    inside = is_folder(data) and to.resolve().is_relative_to(data.resolve())
+    if in_place or inside:
+        why = "lies in" if inside and not in_place else "would replace the pictures of"
+        raise ParameterError(
+            f"'{to}' {why} '{data}', which is only read; name a folder or a file elsewhere"
+        )
+    check_output(to, overwrite=overwrite, kind="folder" if into_folder else "file")
+    if not into_folder and not same_ending(to, data):
+        check_writable(to)
+    return places
+
+
+def _restore_all(
+    files: Sequence[Path],
+    places: dict[Path, PurePosixPath | None],
+    to: Path,
+    restorer: Any,
+    observers: "Sequence[Observer]",
+    *,
+    overwrite: bool,
+    skip_unreadable: bool,
+) -> "tuple[list[FileChange], list[tuple[str, str]]]":
+    """Restore all files; they appear together or not at all.
+
+    Raises
+    ------
+    UnreadableFileError, DataError
+        If a file cannot be read and is not to be skipped, or is not taken by the model.
+    """
+    from narrows.atomic import atomic_file, atomic_folder
+    from narrows.data.image_codec import DefectError, quietly
+    from narrows.data.images import none_readable
+    from narrows.data.reading import current
+    from narrows.errors import DataError, UnreadableFileError
+    from narrows.models.restored_files import restore_file
+
+    done: list[FileChange] = []
+    skipped: list[tuple[str, str]] = []
+    into_folder = places[files[0]] is not None
+    writing = atomic_folder if into_folder else atomic_file
+    with writing(to, overwrite=overwrite) as temporary, progress("restoring") as advance, quietly():
+        for number, file in enumerate(files, 1):
+            place = places[file]
+            new = temporary if place is None else temporary / place
+            new.parent.mkdir(parents=True, exist_ok=True)
+            final = to if place is None else to / place
+            try:
+                change = restore_file(
+                    file, restorer, new, final, how=current(), observers=observers
+                )
+                done.append(change)
+            except DefectError as error:
+                new.unlink(missing_ok=True)
+                if not skip_unreadable:
+                    remedy = (
+                        "repair or remove it, or leave out what cannot be read "
+                        "(--skip-unreadable)" if len(files) > 1 else "repair it, or give another"
+                    )  # fmt: skip
+                    raise UnreadableFileError(
+                        f"'{file}' is not restored: {error}; {remedy}", path=file, reason=str(error)
+                    ) from error
+                skipped.append((str(file), str(error)))
+            except DataError as error:
+                reason = str(error).removeprefix("it ")
+                raise DataError(f"'{file}' {reason}" if reason != str(error) else reason) from error
+            advance(number, len(files))
+        if not done:
+            raise none_readable(len(files), files[0], skipped[0][1])
+        _remove_empty(temporary)
+    report_skipped(skipped)
+    return done, skipped
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove folders of which no picture could be read."""
+    if folder.is_dir():
+        for inner in sorted((f for f in folder.rglob("*") if f.is_dir()), reverse=True):
+            if not any(inner.iterdir()):
+                inner.rmdir()
+
+
+def _warn(done: "Sequence[FileChange]", scaling_type: str) -> None:
+    """Say what is out of the ordinary, one line for each kind of it."""
+    from narrows.data.photographs import NOTES
+    from narrows.errors import warn
+
+    def say(kind: str, found: "list[FileChange]", words: str, **facts: Any) -> None:
+        if found:
+            first = shortened(str(found[0].path))
+            such = f", such as '{first}'," if len(done) > 1 else f" ('{first}')"
+            line = f"{counted(len(found), 'file')}{such} {words}"
+            warn(line, kind=kind, stacklevel=4, files=len(found), first=str(found[0].path), **facts)
+
+    for note, words in NOTES.items():
+        say("not_kept", [one for one in done if note in one.notes], words, what=note)
+    say(
+        "channels_apart",
+        [one for one in done if one.way == "channels"],
+        "whose channels were restored one by one, as the model learned from grey pictures",
+    )
+    say(
+        "channels_apart",
+        [one for one in done if one.way == "grey" and one.change],
+        "restored as grey pictures by a model of colours, each channel by itself",
+    )
+    say(
+        "tones_guessed",
+        [one for one in done if one.tones is not None and scaling_type == "uint8"],
+        "that say not what white is: black and white were taken near their least and their "
+        "largest values",
+    )
+    unfinished = [one for one in done if one.change.not_finite]
+    say(
+        "not_finite",
+        unfinished,
+        f"with {sum(one.change.not_finite for one in unfinished)} values that are not finite (NaN "
+        "or infinity), which stay as they are",
+    )
+    say(
+        "held_back",
+        [one for one in done if one.change.share < _HELD_BACK],
+        f"with next to no noise, to which less than {_HELD_BACK:.0%} of the model's change was "
+        "applied; --even-if-clean applies all of it",
+    )
+
+
+def _told(record: dict[str, Any], done: "Sequence[FileChange]", root: Path) -> str:
+    """Put what was done into a record, and return it in one line."""
+    import numpy as np
+
+    changes = [one.change for one in done]
+    rms = _EIGHT_BITS * float(np.sqrt(np.mean([change.rms**2 for change in changes])))
+    noises = [_EIGHT_BITS * one.noise for one in changes if one.noise is not None]
+    pages = sum(one.pages for one in done)
+    record |= {"rows": pages, "files": len(done), "noise": None, "rms_change": round(rms, 4)}
+    record["pictures"] = [
+        {"path": one.path.relative_to(root).as_posix(), **one.as_json()} for one in done
+    ]
+    line = f"{counted(len(done), 'picture')} restored in {record['output']}"
+    if pages > len(done):
+        files = counted(len(done), "file")
+        line = f"{counted(pages, 'page')} of {files} restored in {record['output']}"
+    if noises:
+        low, middle, high = (round(float(n), 4) for n in np.quantile(noises, (0, 0.5, 1)))
+        record["noise"] = {"least": low, "median": middle, "largest": high}
+        spread = f" ({low:.2g} to {high:.2g})" if len(noises) > 1 else ""
+        line += f"; noise {middle:.3g} of 255{spread}"
+    return f"{line}; changed by {rms:.3g} of 255 (root mean square)"

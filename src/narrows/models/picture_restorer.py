@@ -1,0 +1,349 @@
+"""Pictures in the values of their files, restored by a model of other depths and channels.
+
+Each picture is changed as far as its noise allows. With the standard deviation s of the noise,
+which is estimated on the picture, Stein's unbiased estimate of the risk tells which share of a
+denoiser's change brings a picture nearest to the clean one, without knowing that: s squared, times
+one minus the mean derivative of a restored pixel by the given one, over the mean square of the
+change. A clean picture is left as it is, whatever the model would do to it.
+
+Stein (1981), "Estimation of the mean of a multivariate normal distribution", theorem 1, for the
+expected product of noise and change; Ramani, Blu & Unser (2008), "Monte-Carlo SURE", eq. 12, for
+the mean derivative by one more pass.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from narrows.data.noise_level import estimate_noise
+from narrows.data.scaling import Scaling
+from narrows.data.tones import ModelTones, Tones, ends_of, model_tones
+from narrows.errors import DataError
+from narrows.models.tiles import Tiling, restore_in_bands, restore_part
+
+OF_NOISE = frozenset({"gaussian", "poisson", "poisson_gaussian", "blind_spot"})
+"""Kinds of corruption that are independent noise, of which the estimated level tells how much."""
+
+# Parts of a picture on which the share of the change is measured: how many along each side, and
+# their sides; and the step of the derivative, of white.
+_PARTS, _SIDE, _STEP = 2, 128, 1 / 255
+# The most pixels on which noise is estimated; of more, parts.
+_ENOUGH = 1 << 21
+_EIGHT_BITS = 255
+_ROWS = 64  # of a band that are converted at a time
+
+
+class Change(NamedTuple):
+    """By how much a picture was changed.
+
+    Attributes
+    ----------
+    noise : float or None
+        The estimated standard deviation of its noise, of white; None where it was not estimated.
+    share : float
+        The share of the model's change that was applied, before the strength that was asked for.
+    rms : float
+        Root mean square of the change, of white.
+    not_finite : int
+        Values that are not finite, which stay as they are.
+    """
+
+    noise: float | None
+    share: float
+    rms: float
+    not_finite: int = 0
+
+    @property
+    def psnr(self) -> float | None:
+        """Peak signal-to-noise ratio between the picture and the restored one; None if equal."""
+        return None if self.rms == 0 else -20 * math.log10(self.rms)
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Return the figures, noise and change in 8-bit units."""
+        noise = None if self.noise is None else round(self.noise * _EIGHT_BITS, 4)
+        return {
+            "noise": noise,
+            "share": round(self.share, 4),
+            "rms_change": round(self.rms * _EIGHT_BITS, 4),
+            "psnr_to_input": None if self.psnr is None else round(self.psnr, 4),
+            "not_finite": self.not_finite,
+        }
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A model and how it is applied to large pictures."""
+
+    model: Any
+    channels: int
+    tiling: Tiling
+
+    @classmethod
+    def of(cls, model: Any) -> "_Network":
+        shape = model.sample_shape_
+        return cls(model, shape[2] if len(shape) == 3 else 1, Tiling.of(model))
+
+    def change(self, part: NDArray[Any], tones: ModelTones) -> NDArray[np.float32]:
+        """Return what the model adds to a part (h, w) or (h, w, C) of a picture, of white.
+
+        A picture of one channel stands for all of the model's, whose changes are averaged.
+        """
+        seen = tones.to_model(_without_gaps(part))
+        given = seen
+        axis = len(self.model.sample_shape_) == 3
+        if axis and seen.ndim == 2:
+            given = np.repeat(seen[:, :, None], self.channels, axis=2)
+        restored = np.asarray(self.model.denoise(given[None])[0], np.float32)
+        if axis and seen.ndim == 2:
+            restored = restored.mean(axis=2)
+        added: NDArray[np.float32] = (restored - seen) / np.float32(tones.high - tones.low)
+        return added
+
+
+class PictureRestorer:
+    """Restores pictures in place, by the model that fits their channels.
+
+    Parameters
+    ----------
+    model_for : callable
+        Takes a number of channels, and returns the fitted model of pictures of any size that
+        restores them together, or None if there is none; of 1 or 3 channels there is one.
+    strength : float, default=1
+        The multiple of the change that is applied; 0 leaves pictures as they are.
+    even_if_clean : bool, default=False
+        Whether the change is applied in full, whatever level of noise is estimated; so it is for
+        models of other damage than independent noise.
+
+    Examples
+    --------
+    >>> from narrows import DenoisingAutoencoder
+    >>> y, x = np.mgrid[:48, :48]
+    >>> clean = np.stack([100 + 60 * np.sin(x / p) * np.cos(y / p) for p in range(5, 30)])
+    >>> model = DenoisingAutoencoder(
+    ...     8, architecture="fully_convolutional", hidden_layer_sizes=(16,), corruption_level=0.1,
+    ...     max_epochs=30, random_state=0).fit(clean.astype(np.uint8))
+    >>> restorer = PictureRestorer(lambda channels: model if channels == 1 else None)
+    >>> noise = np.random.default_rng(0).normal(0, 20, (48, 48))
+    >>> picture = (clean[8] + noise).clip(0, 255).astype(np.uint8)
+    >>> before = ((picture - clean[8]) ** 2).mean()
+    >>> change = restorer.restore(picture, [0], False, Tones(0, 255))
+    >>> bool(((picture - clean[8]) ** 2).mean() < 0.6 * before), change.not_finite
+    (True, 0)
+    """
+
+    def __init__(
+        self,
+        model_for: Callable[[int], Any],
+        strength: float = 1.0,
+        *,
+        even_if_clean: bool = False,
+    ) -> None:
+        self.strength, self.even_if_clean = strength, even_if_clean
+        self._model_for = model_for
+        self._networks: dict[int, _Network | None] = {}
+
+    def restore(
+        self, values: NDArray[Any], channels: list[int], shows_colours: bool, tones: Tones
+    ) -> Change:
+        """Restore a picture in place.
+
+        Parameters
+        ----------
+        values : ndarray of shape (H, W) or (H, W, C)
+            The picture, in any type.
+        channels : list of int
+            The channels that are restored; the others, such as opacity, stay as they are.
+        shows_colours : bool
+            Whether the first three of them are red, green and blue.
+        tones : Tones
+            Its black and white.
+
+        Raises
+        ------
+        DataError
+            If no model takes such channels, or units.
+        """
+        changes = []
+        for picture, network in self._passes(values, channels, shows_colours):
+            of_model = self.tones_for(network.model.scaling_, values.dtype, tones)
+            changes.append((picture.size, self._restore_one(network, picture, of_model)))
+        return mean_change(changes)
+
+    @staticmethod
+    def tones_for(scaling: Scaling, dtype: np.dtype[Any], tones: Tones) -> ModelTones:
+        """Return black and white of a file beside those of a model.
+
+        Raises
+        ------
+        DataError
+            See :func:`narrows.data.tones.model_tones`.
+        """
+        own = model_tones(scaling, dtype)
+        if own is not None and own[1] > own[0]:  # the file is in the model's units
+            return ModelTones(Tones(*own), *own)
+        low, high = ends_of(scaling)
+        return ModelTones(tones, low, high if high > low else low + 1)
+
+    def takes(self, count: int, shows_colours: bool) -> str | None:
+        """Say how pictures of some channels are restored.
+
+        Returns
+        -------
+        str or None
+            None where the model takes them together; "channels" where it takes each by itself,
+            "grey" where a model of colours takes each as a picture of that grey.
+
+        Raises
+        ------
+        DataError
+            If there is no model for them.
+        """
+        if (count != 3 or shows_colours) and self._network(count) is not None:
+            return None
+        if self._network(1) is not None:
+            return "channels"
+        if self._network(3) is not None:
+            return "grey"
+        raise DataError(
+            f"it has {count} channels, and the model takes pictures of others; give it pictures as "
+            "it learned from, or train on such"
+        )
+
+    def _network(self, count: int) -> _Network | None:
+        if count not in self._networks:
+            model = self._model_for(count)
+            self._networks[count] = None if model is None else _Network.of(model)
+        return self._networks[count]
+
+    def _passes(
+        self, values: NDArray[Any], channels: list[int], shows_colours: bool
+    ) -> Iterator[tuple[NDArray[Any], _Network]]:
+        """Yield views of the picture, and the network that restores each."""
+        way = self.takes(len(channels), shows_colours)
+        network = self._network(len(channels) if way is None else 3 if way == "grey" else 1)
+        assert network is not None  # noqa: S101 (for the type checker)
+        if way is not None or len(channels) == 1:
+            for channel in channels:
+                yield (values[:, :, channel] if values.ndim == 3 else values), network
+        else:  # opacity comes last
+            yield values[:, :, : len(channels)], network
+
+    def _restore_one(self, network: _Network, picture: NDArray[Any], tones: ModelTones) -> Change:
+        noise, share = self._share(network, picture, tones)
+        factor = self.strength * share
+        squares, not_finite = 0.0, 0
+        bands = restore_in_bands(lambda p: network.change(p, tones), picture, network.tiling)
+        for top, added in bands:
+            for start in range(0, len(added), _ROWS):
+                rows = picture[top + start : top + start + len(added[start : start + _ROWS])]
+                made = _as_type(rows, factor * tones.file.span * added[start : start + _ROWS])
+                with np.errstate(invalid="ignore"):  # infinity less infinity
+                    away = np.subtract(made, rows, dtype=np.float64)
+                if rows.dtype.kind == "f":
+                    gaps = ~np.isfinite(rows)
+                    away[gaps], not_finite = 0, not_finite + int(gaps.sum())
+                squares += float(np.square(away / tones.file.span).sum())
+                rows[...] = made
+        return Change(noise, share, math.sqrt(squares / picture.size), not_finite)
+
+    def _share(
+        self, network: _Network, picture: NDArray[Any], tones: ModelTones
+    ) -> tuple[float | None, float]:
+        """Estimate the noise, of white, and the share of the change that it allows."""
+        if picture.dtype.kind == "b":
+            return None, 1.0
+        span = tones.file.span
+        noise = float(np.median([estimate_noise(part) for part in _parts_to_estimate(picture)]))
+        noise /= span
+        if self.even_if_clean or not is_of_noise(network.model):
+            return noise, 1.0
+        generator = np.random.default_rng(0)
+        changes, derivatives, least = 0.0, 0.0, network.tiling.least
+        parts = list(_parts(picture, _PARTS, _SIDE))
+        for part in parts:
+            added = restore_part(lambda p: network.change(p, tones), part, least)
+            signs = generator.choice(np.array([-1, 1], np.float32), part.shape)
+            near = part.astype(np.float64) + signs * (span * _STEP)
+            moved = restore_part(lambda p: network.change(p, tones), near, least)
+            changes += float(np.square(added, dtype=np.float64).mean()) / len(parts)
+            derivatives += float((signs * (moved - added)).mean()) / _STEP / len(parts)
+        # The derivative of the change is that of the restored picture less 1.
+        expected = noise**2 * max(0.0, -derivatives)
+        return noise, (1.0 if changes <= expected else expected / changes)
+
+
+def mean_change(changes: Sequence[tuple[int, Change]]) -> Change:
+    """Return the mean of the changes of several pictures, each with how much it counts."""
+    total = sum(weight for weight, _ in changes)
+    noises = [change.noise for _, change in changes if change.noise is not None]
+    return Change(
+        float(np.sqrt(np.mean(np.square(noises)))) if noises else None,
+        sum(weight * change.share for weight, change in changes) / total,
+        math.sqrt(sum(weight * change.rms**2 for weight, change in changes) / total),
+        sum(change.not_finite for _, change in changes),
+    )
+
+
+def is_of_noise(model: Any) -> bool:
+    """Return whether a model learned to take away independent noise, and nothing else."""
+    kinds = getattr(model, "corruption", None)
+    several = list(kinds) if isinstance(kinds, list | tuple) else [kinds]
+    return bool(several) and all(isinstance(kind, str) and kind in OF_NOISE for kind in several)
+
+
+def _as_type(rows: NDArray[Any], added: NDArray[Any]) -> NDArray[Any]:
+    """Add a change to rows, in their type: integers are rounded, and clipped to their range."""
+    made: NDArray[Any]
+    if rows.dtype.kind == "b":
+        made = rows + added >= 0.5
+    elif rows.dtype.kind == "f":
+        made = (rows + added).astype(rows.dtype)
+    else:
+        limits = np.iinfo(rows.dtype)
+        # The largest 64-bit integers have no float of their own; the one below fits.
+        high = limits.max if rows.dtype.itemsize < 8 else np.nextafter(float(limits.max), 0)
+        made = np.clip(rows + np.rint(added, dtype=np.float64), limits.min, high)
+        made = made.astype(rows.dtype)
+    return made
+
+
+def _without_gaps(part: NDArray[Any]) -> NDArray[Any]:
+    """Give values that are not finite that of the nearest pixel whose channels all are."""
+    if part.dtype.kind != "f":
+        return part
+    gaps = ~np.isfinite(part)
+    if not gaps.any():
+        return part
+    missing = gaps if gaps.ndim == 2 else gaps.any(axis=2)
+    if missing.all():
+        return np.zeros_like(part)
+    nearest = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    filled: NDArray[Any] = part[tuple(nearest)]
+    return filled
+
+
+def _parts_to_estimate(picture: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    height, width = picture.shape[:2]
+    if height * width <= _ENOUGH:
+        return iter([picture])
+    return _parts(picture, _PARTS, math.isqrt(_ENOUGH) // 2)
+
+
+def _parts(picture: NDArray[Any], count: int, side: int) -> Iterator[NDArray[Any]]:
+    """Cut parts of a side out of a picture, evenly spread; smaller pictures have fewer."""
+    places = []
+    for extent in picture.shape[:2]:
+        several = min(count, max(1, extent // side))
+        if several == 1:
+            places.append([max(0, (extent - side) // 2)])
+        else:
+            gap = extent / several
+            places.append([int(gap * n + (gap - side) / 2) for n in range(several)])
+    for top in places[0]:
+        for left in places[1]:
+            yield picture[top : top + side, left : left + side]
