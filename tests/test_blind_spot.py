@@ -172,6 +172,37 @@ def test_noisy_signals_teach_their_own_denoiser():
     assert np.square(restored - clean).mean() < 0.3 * 0.3**2
 
 
+@pytest.mark.filterwarnings("ignore::narrows.errors.NarrowsWarning")
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((1, 160, 150), np.uint16), ((1, 96, 96, 2), float), ((2, 130, 120, 3), np.uint8)],
+)
+def test_one_picture_is_enough(shape, dtype):
+    rng = np.random.default_rng(0)
+    clean = gaussian_filter(rng.random(shape), (0, 3, 3, 0)[: len(shape)])
+    clean = 60 + 130 * (clean - clean.min()) / np.ptp(clean)
+    unit = 256 if dtype == np.uint16 else 1
+    noisy = ((clean + rng.normal(0, 15, shape)) * unit).astype(dtype)
+    model = DenoisingAutoencoder(
+        corruption="blind_spot",
+        hidden_layer_sizes=(8, 8),
+        architecture="restoring",
+        batch_size=8,
+        max_epochs=2,
+        random_state=0,
+    )
+    with pytest.warns(NarrowsWarning, match="64 x 64 at full resolution were cut out of") as caught:
+        model.fit(noisy, sample_weight=np.ones(len(noisy)))
+    (cropped,) = [w.message for w in caught if w.message.kind == "pictures_cropped"]
+    assert cropped.facts["pictures"] == len(noisy)
+    assert model.sample_shape_ == (64, 64, *shape[3:])
+    restored = model.denoise(noisy) / unit
+    assert restored.shape == shape
+    assert np.square(restored - clean).mean() < 0.3 * 15**2
+    again = model.resume(noisy, max_epochs=3)
+    assert again.n_iter_ == 3
+
+
 @pytest.mark.parametrize(
     ("make_model", "message"),
     [

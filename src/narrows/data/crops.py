@@ -225,6 +225,50 @@ def cut(
     return Cut(values, [files[int(index)] for index in owner], skipped, cropped)
 
 
+def cut_rows(pictures: NDArray[Any], side: int = SIDE) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Cut squares out of pictures in memory, and say so.
+
+    Parameters
+    ----------
+    pictures : ndarray of shape (n, H, W) or (n, H, W, C)
+        Pictures of at least ``side`` pixels along both sides.
+    side : int, default=64
+        Height and width of a square.
+
+    Returns
+    -------
+    values : ndarray of shape (m, side, side[, C])
+        At most 20 000 squares.
+    owner : ndarray of shape (m,), int64
+        The number of each square's picture.
+
+    Warns
+    -----
+    NarrowsWarning
+        "pictures_cropped", always.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     values, owner = cut_rows(np.zeros((2, 128, 64)), 64)
+    >>> values.shape, owner.tolist()
+    ((10, 64, 64), [0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
+    """
+    size: Size = (pictures.shape[1], pictures.shape[2])
+    places = _choose_places([size] * len(pictures), side, np.random.default_rng(_SEED))
+    counts = [len(one) for one in places]
+    first = np.concatenate([[0], np.cumsum(counts)])
+    values = np.empty((first[-1], side, side, *pictures.shape[3:]), pictures.dtype)
+    cutter = _Cutter(values, first, places)
+    for index, pixels in enumerate(pictures):
+        cutter[index] = pixels
+    share = len(values) * side**2 / (len(pictures) * math.prod(size))
+    Cropped(len(values), len(pictures), side, share, 0, size, size).warn("X", stacklevel=5)
+    return values, np.repeat(np.arange(len(pictures)), counts)
+
+
 def _choose_places(
     sizes: Sequence[Size], side: int, rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from narrows.corruption import Corruption, hides
 from narrows.data.arrays import check_all_finite, read_rows
+from narrows.data.axes import are_pictures
 from narrows.data.batches import RowWeights, without_zero_weights
-from narrows.data.crops import SIDE
+from narrows.data.crops import SIDE, cut_rows
+from narrows.data.formats import NUMERIC_KINDS
 from narrows.data.lazy_rows import AnyRows, LazyRows, strided
 from narrows.data.noise_level import noise_correlation
 from narrows.errors import DataError, ParameterError, warn
@@ -190,10 +192,11 @@ class DenoisingAutoencoder(BaseAutoencoder):
         crops = SIDE if fitting and y is None and learns_from_crops(self) else None
         targets, X = read_rows(y, owner), read_rows(X, owner, crops)
         if not _are_clean(targets, X):
-            data = super()._check_data(X, None, sample_weight, fitting=fitting)
-            if hides(self.corruption):
-                _warn_of_correlation(data.X)
-            return data
+            if not hides(self.corruption):
+                return super()._check_data(X, None, sample_weight, fitting=fitting)
+            _warn_of_correlation(X)
+            X, sample_weight = self._cut(X, sample_weight, fitting=fitting)
+            return super()._check_data(X, None, sample_weight, fitting=fitting)
         if hides(self.corruption):
             raise DataError(
                 "y was given, but corruption='blind_spot' learns from noisy rows alone; leave y "
@@ -214,6 +217,15 @@ class DenoisingAutoencoder(BaseAutoencoder):
             raise _unequal(damaged.shape, clean.shape)
         (clean, damaged), weights = without_zero_weights(sample_weight, clean, damaged)
         return TrainingData(clean, damaged, weights)
+
+    def _cut(self, X: Any, weights: Any, *, fitting: bool) -> tuple[Any, Any]:
+        """Cut crops out of large pictures in memory, so that a few, or one, make many rows."""
+        is_large = isinstance(X, np.ndarray) and _shows_pictures(X) and min(X.shape[1:3]) > SIDE
+        cuts = learns_from_crops(self) if fitting else self.sample_shape_[:2] == (SIDE, SIDE)
+        if not (is_large and cuts):
+            return X, weights
+        values, owner = cut_rows(X)
+        return values, None if weights is None else np.asarray(weights)[owner]
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more clean rows; see :meth:`BaseAutoencoder.partial_fit`."""
@@ -300,11 +312,13 @@ def _are_clean(y: Any, X: Any) -> bool:
     return len(shape) > 0 and (shape != (1,) or shape_of_x == (1,))
 
 
-def _warn_of_correlation(X: AnyRows) -> None:
+def _warn_of_correlation(X: Any) -> None:
     """Warn of pictures whose noise neighbours share."""
-    if X.ndim not in (3, 4) or not len(X):
+    if not _shows_pictures(X):
         return
     some = np.asarray(strided(X, _ROWS_MEASURED))
+    if some.dtype.kind not in NUMERIC_KINDS or not np.isfinite(some).all():
+        return  # which is refused below
     found = float(np.mean([noise_correlation(picture) for picture in some]))
     if abs(found) > _CORRELATED:
         warn(
@@ -314,6 +328,12 @@ def _warn_of_correlation(X: AnyRows) -> None:
             kind="noise_correlated",
             correlation=found,
         )
+
+
+def _shows_pictures(X: Any) -> bool:
+    """Return whether rows are pictures, of any number of channels."""
+    shape = shape_of(X)
+    return 0 not in shape and (len(shape) == 4 or (len(shape) == 3 and are_pictures(shape[1:])))
 
 
 def _check_order(X: Any, y: Any) -> None:
