@@ -61,13 +61,20 @@ BENCHMARKS = {
     "matching": ("matching", "", None),
     "duplicates": ("duplicates", "", None),
     "reranking": ("reranking", "", None),
+    "restoring-classics": ("restoring", "classics", None),
+    "restoring-shipped": ("restoring", "shipped", None),
+    "restoring-folder": ("restoring", "folder", None),
+    "restoring-trained": ("restoring", "trained", None),
     "adding": ("library", "adding", None),
     "opening": ("library", "startup", None),
     "web": ("web", "", None),
 }
 # Those that look for data sets, and those that cannot run without being told where.
 WITH_DATA = ("defaults", "choice", "quality", "recall", "reranking", "shuffling")
-ONLY_WITH_FOLDER = ("sparse", "anomalies", "matching", "duplicates", "adding", "opening")
+ONLY_WITH_FOLDER = (
+    "sparse", "anomalies", "matching", "duplicates", "adding", "opening", "restoring-classics",
+    "restoring-shipped", "restoring-folder", "restoring-trained",
+)  # fmt: skip
 
 
 def run(command):

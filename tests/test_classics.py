@@ -184,10 +184,12 @@ def test_without_clean_pictures_there_are_no_scores(monkeypatch):
 
 
 def test_few_pictures_are_chosen_evenly():
-    assert chosen_pictures(12) == list(range(12))
-    chosen = chosen_pictures(100)
-    assert (len(chosen), chosen[0], chosen[-1]) == (12, 0, 99)
-    assert set(np.diff(chosen)) == {9}
+    assert chosen_pictures(8) == list(range(8))
+    chosen = chosen_pictures(106)
+    assert (len(chosen), chosen[0], chosen[-1]) == (8, 0, 105)
+    assert set(np.diff(chosen)) == {15}
+    assert len(chosen_pictures(1000, 481 * 321)) == 13  # 2 097 152 pixels
+    assert len(chosen_pictures(1000, 28 * 28)) == 100
     assert middle_part((20, 30)) == (0, 0, 20, 30)
     assert sorted(
         [classic.name for classic in installed_classics()[0]] + list(installed_classics()[1])

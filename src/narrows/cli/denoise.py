@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli import options
+from narrows.cli.beside import Beside, check_page, no_pictures
 from narrows.cli.console import answer
 from narrows.cli.exchange import (
     apply_lazily,
+    is_signal,
     load_to_restore,
     options_by_file,
     read_to_restore,
@@ -49,7 +51,14 @@ if TYPE_CHECKING:
     "--clean",
     type=options.PATH,
     help="The clean originals, of the same names or in the same order, with which the restored "
-    "data are compared.",
+    "data are compared, and of some pictures what classic denoisers make of them.",
+)
+@click.option(
+    "--page",
+    type=options.PATH,
+    metavar="FILE.html",
+    help="A page on which some pictures are side by side, noisy, restored, and by classic "
+    "denoisers, enlarged where they differ most.",
 )
 @options.restoring
 def command(
@@ -59,6 +68,7 @@ def command(
     strength: float,
     even_if_clean: bool,
     clean: Path | None,
+    page: Path | None,
     overwrite: bool,
     **how: Any,
 ) -> None:
@@ -71,14 +81,17 @@ def command(
     signal fade into one another.
     """
     path, data = _parted(given)
+    check_page(page, overwrite=overwrite)
     if are_photographs(data, to, how):
         more = {"overwrite": overwrite, "even_if_clean": even_if_clean}
-        if restore_photographs(path, data, to, clean, how, strength=strength, **more):
+        if restore_photographs(path, data, to, clean, how, strength=strength, page=page, **more):
             return
     _refuse_shares(data, strength, even_if_clean)
+    if page is not None and is_signal(data, how["as_signal"]):
+        raise no_pictures(data)
     if restore_signal(path, "denoise", data, to, clean=clean, overwrite=overwrite, **how):
         return
-    _restore_rows(path, data, to, clean, how, overwrite=overwrite)
+    _restore_rows(path, data, to, clean, how, page=page, overwrite=overwrite)
 
 
 def _parted(given: tuple[Path, ...]) -> tuple[Path, Path]:
@@ -113,23 +126,33 @@ def _refuse_shares(data: Path, strength: float, even_if_clean: bool) -> None:
 
 
 def _restore_rows(
-    path: Path, data: Path, to: Path, clean: Path | None, how: dict[str, Any], *, overwrite: bool
+    path: Path,
+    data: Path,
+    to: Path,
+    clean: Path | None,
+    how: dict[str, Any],
+    *,
+    page: Path | None,
+    overwrite: bool,
 ) -> None:
     """Restore rows, and pictures of a model's own size."""
     loaded = load_to_restore(path, "denoise", to, overwrite=overwrite)
     own, of_clean = options_by_file(how["reading"], [data, clean])
     rows = read_to_restore(loaded, data, own, how["resize"])
+    if page is not None and (rows.resized is not None or not loaded.spec_.shows_pictures):
+        raise no_pictures(data)
     X = rows.in_units(loaded)
-    if clean is None:
+    if clean is None and page is None:
         restored = apply_lazily(X, loaded.denoise, X.shape[1:], loaded.scaling_.value_type)
     else:  # Restored rows are kept, as they are compared and written.
         restored = loaded.denoise(X)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
     line = f"{counted(len(restored), 'row')} restored in {to}{resized_words(rows)}"
+    truth = None
     if clean is not None:
         of_clean["skip_unreadable"] = False
         originals = read_to_restore(loaded, clean, of_clean, how["resize"])
-        before, after = _compare(restored, loaded, (rows, data), (originals, clean))
+        before, after, truth = _compare(restored, loaded, (rows, data), (originals, clean))
         for name, unit in (("psnr", " dB"), ("ssim", "")):
             damaged, now = getattr(before, name), getattr(after, name)
             record[name] = {"damaged": damaged, "restored": now}
@@ -141,14 +164,30 @@ def _restore_rows(
         record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
         if rows.resized is not None:
             line += ", at the size of the damaged"
+    lines = [line]
+    if page is not None or (truth is not None and loaded.spec_.shows_pictures):
+        limits = (loaded.scaling_.low, loaded.scaling_.high)
+        names = rows.names if rows.pictures else [f"row {name}" for name in rows.names]
+        beside = Beside.of_rows(names, X, restored, truth, limits)
+        lines += beside.report(record)
+        if page is not None:
+            record["page"] = page
+            lines.append(beside.write(page, data, path, overwrite=overwrite))
     write_restored(to, restored, loaded, overwrite=overwrite, rows=rows)
-    answer({**record, **reading_record(rows)}, line)
+    answer({**record, **reading_record(rows)}, *lines)
 
 
 def _compare(
     restored: Any, model: "Autoencoder", damaged: "tuple[Rows, Path]", clean: "tuple[Rows, Path]"
-) -> "tuple[Restoration, Restoration]":
-    """Compare damaged and restored rows with clean ones: pictures at the size of the damaged."""
+) -> "tuple[Restoration, Restoration, Any]":
+    """Compare damaged and restored rows with clean ones: pictures at the size of the damaged.
+
+    Returns
+    -------
+    before, after : Restoration
+    truth : ndarray or None
+        The clean rows in the order of the damaged ones; None where pictures were resized.
+    """
     import numpy as np
 
     from narrows.data.reading import picture_named
@@ -161,11 +200,12 @@ def _compare(
     if rows.resized is not None:
         files = [picture_named(damaged[1], name) for name in rows.names]
         clean_files = [picture_named(clean[1], originals.names[place]) for place in order]
-        return compare_files_with_clean(restored, files, clean_files, model.scaling_)
+        found = compare_files_with_clean(restored, files, clean_files, model.scaling_)
+        return *found, None
     truth = originals.in_units(model)
     if order != list(range(len(originals.names))):
         truth = truth[np.array(order)]
     span = model.scaling_.high - model.scaling_.low
     pictures = model.spec_.shows_pictures
     before = compare_with_clean(rows.in_units(model), truth, span, pictures=pictures)
-    return before, compare_with_clean(restored, truth, span, pictures=pictures)
+    return before, compare_with_clean(restored, truth, span, pictures=pictures), truth

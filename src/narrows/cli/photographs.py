@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from narrows.cli.beside import Beside
 from narrows.cli.console import answer, progress
 from narrows.cli.exchange import load_for, refuse_signal_options, report_skipped
 from narrows.cli.originals import Scores
@@ -51,6 +52,7 @@ def restore_photographs(
     *,
     strength: float,
     even_if_clean: bool,
+    page: Path | None,
     overwrite: bool,
 ) -> bool:
     """Restore picture files by a model that takes any size, and say how.
@@ -87,6 +89,10 @@ def restore_photographs(
         check_exists(clean, "the clean pictures")
         scores = Scores.of(files, root, clean, how["reading"]["exclude"])
     observers: list[Observer] = [] if scores is None else [scores.add]
+    beside = None
+    if scores is not None or page is not None:
+        beside = Beside([file.relative_to(root).as_posix() for file in files])
+        observers.append(beside.observer(files, scores))
     done, skipped = _restore_all(
         files, places, to, restorer, observers, overwrite=overwrite,
         skip_unreadable=how["reading"]["skip_unreadable"] and is_folder(data),
@@ -99,7 +105,13 @@ def restore_photographs(
         record["left_out"] = left_out.as_json()
     if scores is not None:
         line += scores.report(record)
-    answer(record, line)
+    lines = [line]
+    if beside is not None:
+        lines += beside.report(record)
+    if beside is not None and page is not None:
+        record["page"] = page
+        lines.append(beside.write(page, data, path, overwrite=overwrite))
+    answer(record, *lines)
     return True
 
 

@@ -1,6 +1,6 @@
 """Pictures restored by a model beside the same pictures restored by classic denoisers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,8 @@ from narrows.texts import counted, listed
 
 NOISY, MODEL, CLEAN = "noisy", "model", "clean"
 _SIDE = 512  # pixels of the middle part of a larger picture
-_MOST = 12  # pictures
+# Pictures that are compared: as many as have so many pixels together, from the fewest to the most.
+_PIXELS, _FEWEST, _MOST = 2**21, 8, 100
 
 
 @dataclass(frozen=True)
@@ -233,17 +234,31 @@ class BesideClassics:
         return "; ".join(f"{', '.join(names)}: {remedy}" for remedy, names in remedies.items())
 
 
-def chosen_pictures(n: int) -> Sequence[int]:
-    """Return which of n pictures are compared with classics: at most 12, evenly spaced.
+def chosen_pictures(n: int, pixels: int | None = None) -> list[int]:
+    """Return which of n pictures are compared with classics, evenly spaced.
+
+    Parameters
+    ----------
+    n : int
+        How many there are.
+    pixels : int, optional
+        How many pixels each has, if all have the same size.
+
+    Returns
+    -------
+    list of int
+        Of large pictures, and of sizes that differ, 8; of smaller ones up to 100, with two million
+        pixels together.
 
     Examples
     --------
-    >>> chosen_pictures(3), len(chosen_pictures(1000))
-    ([0, 1, 2], 12)
+    >>> chosen_pictures(3), len(chosen_pictures(1000)), len(chosen_pictures(1000, 28 * 28))
+    ([0, 1, 2], 8, 100)
     """
-    if n <= _MOST:
+    most = _FEWEST if pixels is None else min(_MOST, max(_FEWEST, _PIXELS // pixels))
+    if n <= most:
         return list(range(n))
-    chosen: list[int] = np.linspace(0, n - 1, _MOST).round().astype(int).tolist()
+    chosen: list[int] = np.linspace(0, n - 1, most).round().astype(int).tolist()
     return chosen
 
 

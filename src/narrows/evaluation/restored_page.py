@@ -14,6 +14,7 @@ from scipy.ndimage import uniform_filter
 from narrows.evaluation.beside import CLEAN, MODEL, NOISY, BesideClassics, Judged
 from narrows.texts import as_utf8, counted, printable
 
+_SHOWN = 12  # pictures
 _REGION, _PLACES = 72, 2  # pixels of an enlarged region's side, and how many a picture has
 _ENLARGED = 288  # pixels of its side at least, on the page
 _QUALITY = 92
@@ -124,21 +125,21 @@ def restored_page(
         undefined=StrictUndefined,
         finalize=lambda value: as_utf8(value) if type(value) is str else value,
     )
+    n = len(beside.pictures)
+    shown = sorted({round(place) for place in np.linspace(0, n - 1, min(n, _SHOWN))})
     page = _Page(
         printable(title),
-        _words(beside, n_given),
+        _words(beside, len(shown), n if n_given is None else n_given),
         f"Mean over {counted(len(beside.pictures), 'picture')}",
         _table(beside.psnr, dict(beside.ssim)),
-        [_show(picture) for picture in beside.pictures],
+        [_show(beside.pictures[place]) for place in shown],
     )
     return environment.get_template("restored_page.html").render(page=page)
 
 
-def _words(beside: BesideClassics, n_given: int | None) -> list[str]:
+def _words(beside: BesideClassics, n_shown: int, n_given: int) -> list[str]:
     """Say what is on the page, and what is not."""
-    shown = counted(len(beside.pictures), "picture")
-    if n_given is not None and n_given > len(beside.pictures):
-        shown += f" of {n_given}"
+    shown = counted(n_shown, "picture") + (f" of {n_given}" if n_given > n_shown else "")
     words = [
         f"{shown}. Move the line to see what the model changed; below each picture, the places "
         "where the versions differ most are enlarged."
