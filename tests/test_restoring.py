@@ -152,6 +152,14 @@ def test_noise_is_undone_in_pictures_of_any_size_and_depth(tmp_path):
     np.testing.assert_allclose(decoder.inverse_transform(codes, (45, 70)), restored, atol=1e-3)
 
 
+def test_pictures_of_any_size_and_range_are_restored_by_default():
+    """Values beyond 0 to 255 are scaled alike at all places, as those of noisy pictures are."""
+    noisy = pictures(30, 32, 32) + np.random.default_rng(SEED).normal(0, 60, (30, 32, 32))
+    model = DenoisingAutoencoder(max_epochs=1, random_state=SEED).fit(noisy)
+    assert model.scaling_.shift.shape == model.scaling_.scale.shape == ()
+    assert model.denoise(noisy[:1, :20, :27]).shape == (1, 20, 27)
+
+
 def test_what_cannot_be_restored_is_refused_in_one_line():
     X = pictures(40, 16, 16)
     wrong = [

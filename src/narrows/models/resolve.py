@@ -139,7 +139,7 @@ def resolve(
     hasher = RowHasher()
     statistics = Statistics.of(X, held_out, hasher, weights)
     _check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
-    kind = None if model.architecture == "auto" else ARCHITECTURES[model.architecture]
+    kind = _kind_before_scaling(model, X)
     columns_shape = columns_shape_of(kind, X)
     # Rows of any extent have no places whose features could differ.
     pools_features = kind is not None and kind.map_size is not None
@@ -185,6 +185,15 @@ def resolve(
         choose_start(spec, scaling, statistics, X, held_out, weights=weights),
         hasher.rows,
     )
+
+
+def _kind_before_scaling(model: ModelAttributes, X: AnyRows) -> Architecture | None:
+    """Return the architecture if it does not depend on how rows are scaled, otherwise None."""
+    if model.architecture != "auto":
+        return ARCHITECTURES[model.architecture]
+    if not isinstance(X, Windows) and _may_restore(model, tuple(X.shape[1:]), of_signal=False):
+        return BUILT_IN["restoring"]
+    return None
 
 
 def asks_for_hidden_layers(model: ModelAttributes) -> bool:
