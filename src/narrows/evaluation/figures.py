@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from narrows.data.principal import fit_pca
 from narrows.errors import DataError
+from narrows.evaluation.beside import BesideClassics
 from narrows.evaluation.row_errors import (
     Coded,
     ErrorUnit,
@@ -620,6 +621,38 @@ def score_features(
 
 
 @dataclass(frozen=True)
+class ClassicScores:
+    """Noisy pictures restored by the model, and by classic denoisers at their best weights.
+
+    Attributes
+    ----------
+    n : int
+        The number of pictures.
+    psnr, ssim : dict of str to float
+        Means over them by version: "noisy", "model", and each classic. SSIM is ``None`` where
+        pictures have none.
+    missing : dict of str to str
+        How to get each classic that is not installed.
+    """
+
+    n: int
+    psnr: dict[str, float]
+    ssim: dict[str, float | None]
+    missing: dict[str, str]
+
+    @property
+    def best(self) -> str | None:
+        """The classic with the highest PSNR; ``None`` where none is installed."""
+        classics = [name for name in self.psnr if name not in ("noisy", "model")]
+        return max(classics, key=self.psnr.__getitem__, default=None)
+
+
+def measure_classics(beside: BesideClassics) -> ClassicScores:
+    """Return the means over pictures with noise that the model and classics restored."""
+    return ClassicScores(len(beside.pictures), beside.psnr, dict(beside.ssim), beside.missing)
+
+
+@dataclass(frozen=True)
 class Figures:
     """All figures of a report.
 
@@ -662,6 +695,8 @@ class Figures:
     pca_same_scaling : float or None
         Where ``shares`` compare with PCA on standardised columns, and the model divides all columns
         by one number: the share that PCA on such columns leaves.
+    classics : ClassicScores or None
+        Of models that take noise off pictures: the same pictures restored by classic denoisers.
     """
 
     model: str
@@ -682,6 +717,7 @@ class Figures:
     sweep: dict[int, float] = field(default_factory=dict)
     pca_curve: dict[int, float] = field(default_factory=dict)
     pca_same_scaling: float | None = None
+    classics: ClassicScores | None = None
 
     @property
     def headline(self) -> Errors:

@@ -11,6 +11,7 @@ from narrows import plots
 from narrows.data.arrays import as_tensor
 from narrows.data.signal_files import Windows
 from narrows.evaluation.anomalies import Anomalies
+from narrows.evaluation.beside import CLEAN, BesideClassics
 from narrows.evaluation.figures import FeatureScores, Figures
 from narrows.evaluation.over_time import show_over_time
 from narrows.evaluation.page import Part
@@ -29,6 +30,7 @@ from narrows.models.damage import choose_damage
 from narrows.models.density import ACTIVE, Density, measure_codes
 from narrows.models.sparse import SparseAutoencoder
 from narrows.plots.scores import MOST_NAMED
+from narrows.texts import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,6 +89,8 @@ class Subject:
         The report's figures.
     random_state : int
         Random seed of every draw.
+    beside : BesideClassics or None
+        Of models that take noise off pictures, some pictures restored by classics, too.
     """
 
     model: BaseAutoencoder
@@ -101,6 +105,7 @@ class Subject:
     points: NDArray[np.floating] | None
     figures: Figures
     random_state: int
+    beside: BesideClassics | None = None
 
     @property
     def pictures(self) -> bool:
@@ -131,6 +136,7 @@ def make_parts(subject: Subject) -> list[Part]:
     makers = {
         "columns": (f"Error by {column}", _columns),
         "restored": ("Original and restored", _restored),
+        "classics": ("Beside classic denoisers", _classics),
         "size": ("Error against code size", _size),
         "training": ("Training", _training),
         "map": ("Map", _map),
@@ -149,6 +155,8 @@ def make_parts(subject: Subject) -> list[Part]:
         of_pictures = set()
     if subject.signals is None:
         unwanted = unwanted | {"time"}
+    if subject.beside is None:
+        unwanted = unwanted | {"classics"}
     shape = subject.figures.sample_shape
     parts = []
     for name, (title, fill) in makers.items():
@@ -267,6 +275,26 @@ def _show(
         rate=subject.model.rate_,
         tall=columns is not None,
     )
+
+
+def _classics(subject: Subject, part: Part) -> None:
+    beside, scores = subject.beside, subject.figures.classics
+    assert beside is not None and scores is not None  # noqa: S101, PT018 (for the type checker)
+    part.words.append(
+        f"{counted(scores.n, 'picture')} with noise as in training, restored by the model and by "
+        "classic denoisers, each at the weight that is best for the picture."
+    )
+    if scores.missing:
+        part.words.append(f"Classics left out: {beside.missing_words}.")
+    part.table.append(["version", "PSNR, dB", "SSIM"])
+    for name, psnr in scores.psnr.items():
+        ssim = scores.ssim[name]
+        part.table.append([name, f"{psnr:.2f}", "" if ssim is None else f"{ssim:.3f}"])
+    shown = beside.pictures[:_SHOWN]
+    names = [name for name in shown[0].versions if name != CLEAN]
+    lines = {name: np.stack([one.versions[name] for one in shown]) for name in (CLEAN, *names)}
+    caption = "Clean, noisy, and restored by each."
+    part.plot("classics", caption, plots.pictures, lines, limits=subject.limits, tiles=True)
 
 
 def damage(model: BaseAutoencoder, X: NDArray[Any], random_state: int) -> NDArray[Any] | None:

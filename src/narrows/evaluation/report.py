@@ -16,12 +16,15 @@ from narrows.data.lazy_rows import LazyRows, stored
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError, warn
 from narrows.evaluation.anomalies import FAR, Anomalies, find_anomalies
+from narrows.evaluation.beside import BesideClassics, chosen_pictures
+from narrows.evaluation.classics import FEWEST_PIXELS
 from narrows.evaluation.figures import (
     FeatureScores,
     Figures,
     Map,
     Origin,
     Outliers,
+    measure_classics,
     measure_columns,
     measure_errors,
     measure_features,
@@ -34,7 +37,7 @@ from narrows.evaluation.maps import project, score_map
 from narrows.evaluation.matching import groups_of
 from narrows.evaluation.over_time import join_windows
 from narrows.evaluation.page import Page, Part
-from narrows.evaluation.parts import Subject, make_parts
+from narrows.evaluation.parts import Subject, damage, make_parts
 from narrows.evaluation.row_errors import (
     Coded,
     ErrorUnit,
@@ -49,6 +52,7 @@ from narrows.evaluation.verdict import judge, measured_rows, notice, writer
 from narrows.models.anomalies import AnomalyDetector
 from narrows.models.base import BaseAutoencoder
 from narrows.models.learned_rows import LEARNED, NEW, hash_rows
+from narrows.models.picture_restorer import is_of_noise
 from narrows.models.table import TableAutoencoder
 from narrows.models.validation import check_columns, check_number, check_rate
 
@@ -281,15 +285,18 @@ def measure(
         if errors.pca is not None and not scales_columns(model):
             same_scaling = float(in_data_units.squared_errors(width) @ unit.weights)
     points, map_figures = _make_map(model, rows, labels, random_state)
-    features: FeatureScores = {}
-    if labels is not None:
-        features = measure_features(
+    features = (
+        {}
+        if labels is None
+        else measure_features(
             coded, unit, labels[measured], width, random_state=random_state, known=known or {}
         )
+    )
     shown = _names(given, names, chosen)
     if anomalies is None:
         scored = rows if table is None else table.rows(chosen)
         anomalies = _score(model, given, scored, shown, random_state)
+    beside = _beside_classics(model, coded.X, random_state)
     figures = Figures(
         model=type(model).__name__,
         fingerprint=model.fingerprint_,
@@ -318,6 +325,7 @@ def measure(
         sweep=_sweep(others, coded.X, unit, training, random_state),
         pca_curve={size: float(baseline.errors(size).mean()) for size in baseline.sizes if size},
         pca_same_scaling=same_scaling,
+        classics=None if beside is None else measure_classics(beside),
     )
     return Subject(
         model=model,
@@ -332,7 +340,28 @@ def measure(
         points=points,
         figures=figures,
         random_state=random_state,
+        beside=beside,
     )
+
+
+def _beside_classics(
+    model: BaseAutoencoder, X: NDArray[Any], random_state: int
+) -> BesideClassics | None:
+    """Restore pictures with noise by the model and by classics; None where there is no noise."""
+    takes_noise_off = model.spec_.shows_pictures and is_of_noise(model)
+    if not takes_noise_off or min(X.shape[1:3]) < FEWEST_PIXELS:
+        return None
+    rows = np.array(chosen_pictures(len(X), X.shape[1] * X.shape[2]))
+    clean = X[rows]
+    noisy = damage(model, clean, random_state)
+    if noisy is None:
+        return None
+    beside = BesideClassics()
+    limits = (model.scaling_.low, model.scaling_.high)
+    restored = model.reconstruct(noisy).clip(*limits)
+    for row, *versions in zip(rows.tolist(), noisy, restored, clean, strict=True):
+        beside.add(f"row {row}", *versions, limits=limits)
+    return beside
 
 
 def _check_given(model: BaseAutoencoder, X: Any) -> NDArray[Any] | LazyRows:

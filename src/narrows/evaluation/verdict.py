@@ -172,8 +172,8 @@ class Finding:
         come from rows learned from), "better_if_new_rows" (the model cannot tell), "linear",
         "undecided" (the rows are too few, or PCA had fewer than the model), "worse",
         "nothing_learned" or "no_yardstick". Others are "learned_rows", "unknown_rows", "columns",
-        "scaling", "undertrained", "overfitted", "dead", "collapsed", "constant", "outliers" and
-        "room".
+        "scaling", "undertrained", "overfitted", "dead", "collapsed", "constant", "outliers",
+        "room", "denoises" and "classic_is_better".
     weight : {"good", "note", "bad"}
         Its importance.
     text : str
@@ -220,6 +220,7 @@ def judge(figures: Figures) -> list[Finding]:
         findings += rule(figures)
     if [finding.rule for finding in findings] == ["better"]:
         findings += _room(figures)
+    findings += _denoises(figures)
     return findings
 
 
@@ -505,6 +506,27 @@ def _room(figures: Figures) -> Iterator[Finding]:
             f"For smaller errors, try n_components={2 * size}{_longer(figures)}.",
             "size",
         )
+
+
+def _denoises(figures: Figures) -> Iterator[Finding]:
+    """Compare a model that takes noise off pictures with the best classic denoiser."""
+    scores = figures.classics
+    if scores is None or not scores.n or scores.best is None:
+        return
+    model, classic = scores.psnr["model"], scores.psnr[scores.best]
+    beside = f"{model:.1f} dB beside {classic:.1f} dB of {scores.best} at its best weight"
+    on = f", mean over {counted(scores.n, 'picture')} with noise as in training."
+    if model >= classic:
+        text = f"The model takes more noise off than every classic denoiser: {beside}{on}"
+        yield Finding("denoises", "good", text, "", "classics")
+        return
+    yield Finding(
+        "classic_is_better",
+        "bad",
+        f"A classic denoiser takes more noise off than the model: {beside}{on}",
+        f"Use {scores.best}, or learn from more pictures{_longer(figures)}.",
+        "classics",
+    )
 
 
 _LIMITS: tuple[Callable[[Figures], Iterator[Finding]], ...] = (
