@@ -44,7 +44,7 @@ def test_tiles_give_what_the_whole_gives(model, size, tiling):
 def test_the_tiling_of_a_model_covers_what_it_sees(model):
     """Two convolutions of 3 at strides 1 and 2, and back, see 9 pixels to each side."""
     assert reach_of(model) == 24
-    tiling = Tiling.of(model)
+    tiling = Tiling.of(model, (5000, 90))
     assert (tiling.overlap - 16) // 2 >= 24
     assert tiling.side % 32 == 0
 
@@ -82,7 +82,7 @@ def test_rows_that_were_yielded_may_be_written_over():
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (7, 9), (64, 2), (3, 3)])
 def test_pictures_smaller_than_a_tile_or_a_stride(model, size):
     picture = RNG.integers(0, 256, size, np.uint8)
-    made = in_tiles(lambda part: model.denoise(part[None])[0], picture, Tiling.of(model))
+    made = in_tiles(lambda part: model.denoise(part[None])[0], picture, Tiling.of(model, size))
     assert made.shape == size
     assert np.isfinite(made).all()
     # The padding is a reflection: the picture itself is in the middle.

@@ -23,6 +23,7 @@ from narrows.errors import DataError
 QUALITY = 95
 """The quality of lossy kinds, of 100."""
 
+_BEHIND_HEADER = 8 + 8 + 13 + 4  # bytes of a PNG file's signature and first chunk
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Chunks that the encoder makes, or that hold only for the palette or the depth of the file.
 _OWN_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"bKGD", b"hIST", b"sBIT", b"sPLT",
@@ -138,9 +139,8 @@ def encode(
         if kind == "GIF" and any(frame.has_transparency_data for frame in images):
             options["disposal"] = 2
     with path.open("wb") as file:
-        images[0].save(file, kind, **options)
-    if kind == "PNG":
-        path.write_bytes(_with_chunks(path.read_bytes(), _chunks_for(carried)))
+        to: Any = _Inserting(file, _chunks_for(carried)) if kind == "PNG" else file
+        images[0].save(to, kind, **options)
 
 
 def check_holds(kind: str, frame: Frame, path: Path, count: int = 1) -> None:
@@ -288,9 +288,30 @@ def _chunks_for(carried: Carried) -> bytes:
 
 
 def _with_chunks(file: bytes, chunks: bytes) -> bytes:
-    """Put chunks behind the header of a PNG file."""
-    behind = len(_SIGNATURE) + 8 + 13 + 4
-    return file[:behind] + chunks + file[behind:]
+    """Put chunks behind the header of the contents of a PNG file."""
+    return file[:_BEHIND_HEADER] + chunks + file[_BEHIND_HEADER:]
+
+
+class _Inserting:
+    """A file that is written from its beginning on, with chunks behind the header of PNG."""
+
+    def __init__(self, file: BinaryIO, chunks: bytes) -> None:
+        self._file, self._chunks = file, chunks
+        self._left = _BEHIND_HEADER
+
+    def write(self, data: bytes) -> int:
+        """Write bytes, and the chunks when the header is complete."""
+        header, rest = data[: self._left], data[self._left :]
+        self._file.write(header)
+        if self._left and len(header) == self._left:
+            self._file.write(self._chunks)
+        self._left -= len(header)
+        self._file.write(rest)
+        return len(data)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._file.flush()
 
 
 def _deep_png(frame: Frame, carried: Carried) -> bytes:

@@ -14,6 +14,7 @@ the mean derivative by one more pass.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from narrows.data.scaling import Scaling
 from narrows.data.tones import ModelTones, Tones, ends_of, model_tones
 from narrows.errors import DataError
 from narrows.models.tiles import Tiling, restore_in_bands, restore_part
+from narrows.models.validation import least_side
 
 OF_NOISE = frozenset({"gaussian", "poisson", "poisson_gaussian", "blind_spot"})
 """Kinds of corruption that are independent noise, of which the estimated level tells how much."""
@@ -77,16 +79,28 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class _Network:
-    """A model and how it is applied to large pictures."""
+    """A model of so many channels."""
 
     model: Any
     channels: int
-    tiling: Tiling
 
     @classmethod
     def of(cls, model: Any) -> "_Network":
         shape = model.sample_shape_
-        return cls(model, shape[2] if len(shape) == 3 else 1, Tiling.of(model))
+        return cls(model, shape[2] if len(shape) == 3 else 1)
+
+    def tiling(self, size: tuple[int, int]) -> Tiling:
+        """Return the tiles of a picture of a size; those of large ones are chosen once."""
+        if self._large and max(size) > self._large[0].side:
+            return self._large[0]
+        tiling = Tiling.of(self.model, size)
+        if max(size) > tiling.side:
+            self._large.append(tiling)
+        return tiling
+
+    @cached_property
+    def _large(self) -> list[Tiling]:
+        return []
 
     def change(self, part: NDArray[Any], tones: ModelTones) -> NDArray[np.float32]:
         """Return what the model adds to a part (h, w) or (h, w, C) of a picture, of white.
@@ -237,7 +251,8 @@ class PictureRestorer:
         noise, share = self._share(network, picture, tones)
         factor = self.strength * share
         squares, not_finite = 0.0, 0
-        bands = restore_in_bands(lambda p: network.change(p, tones), picture, network.tiling)
+        tiling = network.tiling((picture.shape[0], picture.shape[1]))
+        bands = restore_in_bands(lambda p: network.change(p, tones), picture, tiling)
         for top, added in bands:
             for start in range(0, len(added), _ROWS):
                 rows = picture[top + start : top + start + len(added[start : start + _ROWS])]
@@ -263,7 +278,7 @@ class PictureRestorer:
         if self.even_if_clean or not is_of_noise(network.model):
             return noise, 1.0
         generator = np.random.default_rng(0)
-        changes, derivatives, least = 0.0, 0.0, network.tiling.least
+        changes, derivatives, least = 0.0, 0.0, least_side(network.model.spec_)
         parts = list(_parts(picture, _PARTS, _SIDE))
         for part in parts:
             added = restore_part(lambda p: network.change(p, tones), part, least)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows import networks
 from narrows.models.validation import least_side
 
 Pixels: TypeAlias = NDArray[Any]
@@ -62,18 +63,23 @@ class Tiling:
             )
 
     @classmethod
-    def of(cls, model: Any) -> "Tiling":
+    def of(cls, model: Any, size: tuple[int, int]) -> "Tiling":
         """Choose them for a model that takes any size: its memory is bounded, its reach measured.
 
         Parameters
         ----------
         model : BaseAutoencoder
             A fitted model of pictures whose ``takes_any_size_`` is true.
+        size : (int, int)
+            Height and width of the picture. What fits into a tile needs no measuring.
         """
-        overlap = -(-(2 * reach_of(model) + _FADE) // GRID) * GRID
+        least = least_side(model.spec_)
         side = int((_BYTES / _bytes_a_pixel(model)) ** 0.5) // GRID * GRID
-        side = min(_LARGEST, max(side, _SMALLEST, 2 * overlap))
-        return cls(side, overlap, least_side(model.spec_))
+        side = min(_LARGEST, max(side, _SMALLEST))
+        if max(size) <= side:
+            return cls(side, GRID, least)
+        overlap = -(-(2 * reach_of(model) + _FADE) // GRID) * GRID
+        return cls(max(side, 2 * overlap), overlap, least)
 
     def spans(self, extent: int) -> list[tuple[int, int]]:
         """List the beginning and the end of each tile along a side of a picture.
@@ -248,7 +254,6 @@ def _probe(model: Any) -> NDArray[np.float32]:
 
 def _bytes_a_pixel(model: Any) -> float:
     """Estimate the memory of a network's results for each pixel: half of all that it computes."""
-    spec = model.spec_
     shape = (_SMALLEST, _SMALLEST, *model.sample_shape_[2:])
-    numbers: float = spec.definition.numbers_a_row(spec.at(shape))
+    _, numbers = networks.size(model.spec_.at(shape))
     return max(16.0, 4 * numbers / 2 / _SMALLEST**2)
