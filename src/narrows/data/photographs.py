@@ -128,26 +128,38 @@ class Photograph:
             yield photo_tiff.read_hidden_page(self._file, self._offsets[0], number, first)
 
     def _pictures(self) -> Iterator[Frame]:
-        image = cast("ImageFile", self._picture.header)
-        if self._picture.image is None:
-            values, alpha = self._picture.unpack_deep()
-            shows_colours = values.shape[2] == 3
-            place = None
-            if alpha is not None:
-                place = values.shape[2]
-                values = np.dstack([values, alpha.astype(values.dtype)])
-            self._carried = self._carried or photo_encoders.carried_of(image, self._file)
-            plain = values[:, :, 0] if values.shape[2] == 1 else values
-            yield Frame(plain, place, shows_colours)
+        if self.count == 1:
+            yield self._deep() if self._picture.image is None else self._still()
             return
+        image = self._opened()
         for number in range(self.count):
-            if self.count > 1:
-                image.seek(number)
+            image.seek(number)
             image.load()
             frame = frame_of_image(image)
             self._carried = self._carried or photo_encoders.carried_of(image, self._file)
-            shown = float(image.info.get("duration") or 0)
-            yield frame._replace(duration=shown)
+            yield frame._replace(duration=float(image.info.get("duration") or 0))
+
+    def _opened(self) -> "ImageFile":
+        """Open the file anew, so that Pillow's picture can be forgotten before others are made."""
+        image = open_image(self._file, lambda width, height: None)  # noqa: ARG005
+        assert image is not None  # noqa: S101 (as it was opened before)
+        return image
+
+    def _still(self) -> Frame:
+        image = self._opened()
+        image.load()
+        self._carried = self._carried or photo_encoders.carried_of(image, self._file)
+        return frame_of_image(image)
+
+    def _deep(self) -> Frame:
+        values, alpha = self._picture.unpack_deep()
+        image = cast("ImageFile", self._picture.header)
+        self._carried = self._carried or photo_encoders.carried_of(image, self._file)
+        shows_colours = values.shape[2] == 3
+        if alpha is not None:
+            joined = np.dstack([values, alpha.astype(values.dtype)])
+            return Frame(joined, values.shape[2], shows_colours)
+        return Frame(values[:, :, 0] if values.shape[2] == 1 else values, None, shows_colours)
 
     def write(self, path: Path, frames: Iterable[Frame], to: Path | None = None) -> None:
         """Write pictures with everything else that the file holds.
