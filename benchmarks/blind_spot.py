@@ -4,7 +4,7 @@
     python -m benchmarks.blind_spot single --folder DATA [--epochs N]
 
 Gaussian noise of the level 25 is added to grey pixels in 0..255, neither rounded nor clipped.
-"folder" learns from the noisy cuttings of DATA/photos/train400 but for the last 20, and is judged
+"folder" learns from the noisy cuttings of DATA/photos/train400 but for the last 12, and is judged
 on noisy versions of these. "single" learns from each of three noisy photographs of
 DATA/photos/bsds-train alone, and is judged on that picture. No clean picture is learned from, and
 no model is told the level. PSNR is the mean over pictures; classics have the best of several
@@ -27,7 +27,7 @@ from narrows.evaluation import compare_with_clean, restore_by_classic
 from narrows.evaluation.classics import installed_classics
 from narrows.models.blind_spot import predict
 
-LEVEL, HELD_BACK = 25, 20
+LEVEL, HELD_BACK = 25, 12
 
 
 def read(files):

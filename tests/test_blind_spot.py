@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from narrows import Autoencoder, DenoisingAutoencoder, EncoderClassifier, load
 from narrows.corruption import Limits, make
 from narrows.errors import DataError, NarrowsWarning, ParameterError
+from narrows.evaluation.parts import damage
 from narrows.models.base import Objective
 from narrows.models.blind_spot import Noise, predict, restore
 from narrows.signals import Windows, denoise
@@ -23,7 +24,8 @@ NOISY = CLEAN + RNG.normal(0, 25, CLEAN.shape)
 
 def quick(**parameters):
     own = {"architecture": "fully_convolutional", "hidden_layer_sizes": (8,), "max_epochs": 2}
-    return DenoisingAutoencoder(8, corruption="blind_spot", random_state=0, **{**own, **parameters})
+    own |= {"corruption": "blind_spot"}
+    return DenoisingAutoencoder(8, random_state=0, **{**own, **parameters})
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +249,7 @@ def test_noisy_on_the_command_line(run, tmp_path):
     made = run("train", "noisy.npy", *how, "--noisy", "--json")
     assert made.code == 0
     assert made.json["model"] == "DenoisingAutoencoder"
+    assert made.json["chosen"]["learning_rate"]["value"] == 0.003 / 2
     facts = run("info", "model", "--json").json
     assert facts["corruption"] == "blind_spot"
     assert facts["noise_at_black"] == float(load(tmp_path / "model").noise_at_black_)
@@ -262,3 +265,8 @@ def test_noisy_on_the_command_line(run, tmp_path):
         refused = run("train", "noisy.npy", *how, "--overwrite", "--noisy", *more)
         assert refused.code == 2
         assert message in refused.err
+
+
+def test_reports_leave_rows_that_are_noisy_as_they_are(model):
+    assert damage(model, NOISY, 0) is None
+    assert damage(quick(corruption="masking").fit(NOISY), NOISY, 0) is not None

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from narrows import plots
+from narrows.corruption import hides
 from narrows.data.arrays import as_tensor
 from narrows.data.signal_files import Windows
 from narrows.evaluation.anomalies import Anomalies
@@ -233,7 +234,7 @@ def _restored(subject: Subject, part: Part) -> None:
         if damaged is not None:
             lines["damaged"] = damaged
         inputs = X if damaged is None else damaged
-        lines["restored"] = model.reconstruct(inputs)
+        lines["restored"] = model.denoise(inputs)
         lines[f"PCA, {baseline.largest(size)}"] = baseline.reconstruct(which, size, inputs)
         away = (lines["restored"].astype(np.float64) - X).reshape(len(X), -1)
         captions = [f"{error:.2g}" for error in np.square(away) @ baseline.unit.weights]
@@ -298,9 +299,12 @@ def _classics(subject: Subject, part: Part) -> None:
 
 
 def damage(model: BaseAutoencoder, X: NDArray[Any], random_state: int) -> NDArray[Any] | None:
-    """Damage rows as a model's training did, in the data's units; None without a corruption."""
+    """Damage rows as a model's training did, in the data's units.
+
+    None without a corruption, and where rows have noise of their own, to be taken off.
+    """
     corruption = choose_damage(model)
-    if corruption is None:
+    if corruption is None or hides(model.corruption):
         return None
     generator = torch.Generator().manual_seed(random_state)
     rows = corruption(model.scaling_(as_tensor(X)), generator).rows

@@ -133,7 +133,8 @@ class Parameters:
         Rows per step; "auto" chooses 32 to 512 from the number of rows.
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
-        takes 0.003, for "pca_residual" 0.006 (0.003 for 1 024 units), without hidden layers 0.01.
+        takes 0.003, for "pca_residual" 0.006 (0.003 for 1 024 units), without hidden layers 0.01,
+        and half of it with ``corruption="blind_spot"``.
     weight_decay : float or "auto", default="auto"
         Share of each weight, times the learning rate, that every step subtracts (AdamW), against
         overfitting. "auto" takes 0.1; for "pca_residual" 0.5, and less where an epoch has many

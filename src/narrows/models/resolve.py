@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from narrows import networks
 from narrows.containment import check_fits
-from narrows.corruption import MOVING, as_list
+from narrows.corruption import MOVING, as_list, hides
 from narrows.data.axes import are_pictures
 from narrows.data.batches import AllRowsExcept, RowWeights, evenly_spread, picked
 from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
@@ -61,6 +61,9 @@ _STEPS, _STEPS_FROM_PCA = 9_000, 800
 # Places and rows of a step, and steps, where rows are restored at several scales.
 _PLACES_A_STEP, _MOST_RESTORED, _STEPS_TO_RESTORE = 1 << 16, 128, 3_000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
+# Where a loss looks at hidden pixels alone, and at their noise, its gradients bear this share of a
+# learning rate.
+_RATE_OF_HIDDEN = 0.5
 # Channels whose standard deviations differ more, divided by one number, are warned about.
 _CHANNELS_DIFFER = 10.0
 # (least number of rows, batch size)
@@ -583,6 +586,8 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         if kind.starts_at_pca:
             widest = max(_BEARS_RATE, *spec.hidden_layer_sizes, 0)
             rate *= math.sqrt(_BEARS_RATE / widest)
+        if hides(getattr(model, "corruption", None)):
+            rate *= _RATE_OF_HIDDEN
     if isinstance(decay, str):
         decay = kind.weight_decay
         if kind.starts_at_pca:
