@@ -194,6 +194,7 @@ def folder(given):
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         write_folder(work / "photographs", learned, cut[:160])
+        count = len(learned) + len(cut[:160])
         (work / "noisy").mkdir()
         cleans = {}
         level = given.levels[len(given.levels) // 2]
@@ -211,8 +212,9 @@ def folder(given):
                 pixels_of(work / place / name, "RGB") for place in ("noisy", "restored")
             )
             scored.add(name, noisy, restored, clean)
-    print(f"\ncolour, noise of {level} in files of 8 bits, {len(judged)} pictures; trained for ")
-    print(f"{seconds:.0f} CPU-seconds{'' if given.epochs is None else f', {given.epochs} epochs'}")
+    epochs = "its own number of" if given.epochs is None else given.epochs
+    print(f"\ncolour, noise of {level} in files of 8 bits, {len(judged)} pictures")
+    print(f"learned from {count} photographs in {epochs} epochs, {seconds:.0f} CPU-seconds")
     table("method", "PSNR, dB", "SSIM")
     for name, mean in scored.psnr.items():
         row(name, f"{mean:.2f}", f"{scored.ssim[name]:.3f}")
