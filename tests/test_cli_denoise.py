@@ -392,3 +392,23 @@ def test_options_without_effect_are_refused(
     assert run("denoise", models["grey"], "x.npy", "-o", "y.npy").code == 0
     assert run("denoise", models["grey"], "-o", "y.npy").code == 2
     assert run("denoise", "-o", "y.npy").code == 2
+
+
+def test_a_model_of_deep_pictures_takes_them_in_their_own_units(tmp_path: Path, run: Run) -> None:
+    """12 bits in 16: the model knows what black and white are, and no guess is said."""
+    rows = np.rint(300 + 10 * WAVES[:, :32, :32]).astype(np.uint16)
+    model = DenoisingAutoencoder(
+        8, architecture="fully_convolutional", hidden_layer_sizes=(8,), max_epochs=3,
+        corruption_level=0.1, random_state=SEED,
+    )  # fmt: skip
+    model.fit(rows).save(tmp_path / "model")
+    given = np.rint(noisy(300 + 10 * WAVES[3], 100)).clip(0).astype(np.uint16)
+    (tmp_path / "a.tif").write_bytes(tiff(given))
+    done = run("denoise", "model", "a.tif", "-o", "b.tif", "--even-if-clean", "--json")
+    assert done.code == 0, done.err
+    truth = model.denoise(given[None])[0]
+    np.testing.assert_allclose(tifffile.imread("b.tif"), truth, atol=2)
+    assert "tones_guessed" not in {one["kind"] for one in done.json["warnings"]}
+    Image.fromarray(eight(WAVES[3])).save("eight.png")
+    refused = run("denoise", "model", "eight.png", "-o", "c.png")
+    assert (refused.code, "nobody can tell what white is" in refused.err) == (3, True)

@@ -97,7 +97,7 @@ def restore_photographs(
         files, places, to, restorer, observers, overwrite=overwrite,
         skip_unreadable=how["reading"]["skip_unreadable"] and is_folder(data),
     )  # fmt: skip
-    _warn(done, model.scaling_.dtype)
+    _warn(done)
     record: dict[str, Any] = {"output": to, "strength": strength}
     line = _told(record, done, root)
     record["skipped"] = [{"path": path, "reason": reason} for path, reason in skipped]
@@ -254,7 +254,7 @@ def _remove_empty(folder: Path) -> None:
                 inner.rmdir()
 
 
-def _warn(done: "Sequence[FileChange]", scaling_type: str) -> None:
+def _warn(done: "Sequence[FileChange]") -> None:
     """Say what is out of the ordinary, one line for each kind of it."""
     from narrows.data.photographs import NOTES
     from narrows.errors import warn
@@ -280,7 +280,7 @@ def _warn(done: "Sequence[FileChange]", scaling_type: str) -> None:
     )
     say(
         "tones_guessed",
-        [one for one in done if one.tones is not None and scaling_type == "uint8"],
+        [one for one in done if one.tones is not None],
         "that say not what white is: black and white were taken near their least and their "
         "largest values",
     )

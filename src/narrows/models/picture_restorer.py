@@ -228,6 +228,17 @@ class PictureRestorer:
             "it learned from, or train on such"
         )
 
+    def knows(self, count: int, shows_colours: bool, dtype: np.dtype[Any]) -> bool:
+        """Return whether pictures of a type and some channels are in the units of their model."""
+        _, network = self._chosen(count, shows_colours)
+        return model_tones(network.model.scaling_, dtype) is not None
+
+    def _chosen(self, count: int, shows_colours: bool) -> tuple[str | None, _Network]:
+        way = self.takes(count, shows_colours)
+        network = self._network(count if way is None else 3 if way == "grey" else 1)
+        assert network is not None  # noqa: S101 (for the type checker)
+        return way, network
+
     def _network(self, count: int) -> _Network | None:
         if count not in self._networks:
             model = self._model_for(count)
@@ -238,9 +249,7 @@ class PictureRestorer:
         self, values: NDArray[Any], channels: list[int], shows_colours: bool
     ) -> Iterator[tuple[NDArray[Any], _Network]]:
         """Yield views of the picture, and the network that restores each."""
-        way = self.takes(len(channels), shows_colours)
-        network = self._network(len(channels) if way is None else 3 if way == "grey" else 1)
-        assert network is not None  # noqa: S101 (for the type checker)
+        way, network = self._chosen(len(channels), shows_colours)
         if way is not None or len(channels) == 1:
             for channel in channels:
                 yield (values[:, :, channel] if values.ndim == 3 else values), network

@@ -58,7 +58,7 @@ class FileChange(NamedTuple):
     way : str or None
         How its channels were restored; see :meth:`PictureRestorer.takes`.
     tones : Tones or None
-        Black and white, if they were found in the values.
+        Black and white, if they were found in the values, and the model has units of its own.
     """
 
     path: Path
@@ -117,6 +117,7 @@ def restore_file(
         own = _own_tones(photograph, frames)
         changes: list[tuple[int, Change]] = []
         ways: set[str] = set()
+        guessed: set[Tones] = set()
 
         def restored() -> Iterator[Frame]:
             waiting = photograph.frames() if frames is None else iter([frames.pop()])
@@ -128,6 +129,9 @@ def restore_file(
                 channels = frame.channels
                 if (way := restorer.takes(len(channels), frame.shows_colours)) is not None:
                     ways.add(way)
+                dtype = frame.values.dtype
+                if tones.are_own and not restorer.knows(len(channels), frame.shows_colours, dtype):
+                    guessed.add(tones)
                 damaged = _chosen(frame).copy() if observers else None
                 change = restorer.restore(frame.values, channels, frame.shows_colours, tones)
                 changes.append((math.prod(frame.values.shape[:2]), change))
@@ -138,7 +142,7 @@ def restore_file(
                 yield frame
 
         photograph.write(new, restored(), to)
-    found = own if own is not None and own.are_own else None
+    found = next(iter(guessed), None)
     way = next(iter(ways), None)
     return FileChange(path, mean_change(changes), len(changes), photograph.notes, way, found)
 
