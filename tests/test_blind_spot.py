@@ -269,4 +269,8 @@ def test_noisy_on_the_command_line(run, tmp_path):
 
 def test_reports_leave_rows_that_are_noisy_as_they_are(model):
     assert damage(model, NOISY, 0) is None
-    assert damage(quick(corruption="masking").fit(NOISY), NOISY, 0) is not None
+    other = quick().fit(NOISY)
+    assert hasattr(other, "noise_at_black_")
+    other.set_params(corruption="masking").fit(NOISY)
+    assert damage(other, NOISY, 0) is not None
+    assert not hasattr(other, "noise_at_black_")  # of the fit before

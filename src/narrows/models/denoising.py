@@ -180,6 +180,8 @@ class DenoisingAutoencoder(BaseAutoencoder):
         self, objective: Objective, rows: AnyRows, weights: RowWeights, *, online: bool
     ) -> None:
         super()._finish(objective, rows, weights, online=online)
+        for name in ("noise_at_black_", "noise_at_white_"):
+            self.__dict__.pop(name, None)
         if not hides(self.corruption):
             return
         some = np.asarray(strided(rows, _ROWS_MEASURED))
