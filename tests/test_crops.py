@@ -134,3 +134,19 @@ def test_fit_of_a_path_learns_from_crops(folder):
     assert model.sample_shape_ == (64, 64, 3)
     with pytest.warns(NarrowsWarning, match="brought to 64 x 64"):
         DenoisingAutoencoder(8, max_epochs=1, random_state=SEED).fit(folder)
+
+
+def test_train_says_what_more_epochs_may_bring(run, tmp_path):
+    y, x = np.mgrid[:200, :240]
+    pixels = 128 + 100 * np.sin(x / 9) * np.cos(y / 13)
+    Image.fromarray(pixels.round().astype(np.uint8)).save(tmp_path / "waves.png")
+    how = ("--hidden-layer-sizes", "4,4", "--n-components", "2", "--architecture", "restoring")
+    told = run(
+        "train", tmp_path / "waves.png", "-o", tmp_path / "m", "--model", "denoising", *how,
+        "--max-epochs", "4", "--batch-size", "4", "--random-state", "0", "--json",
+    )  # fmt: skip
+    found = told.json["psnr_held_out"]
+    model = load(tmp_path / "m")
+    errors = [epoch["validation_reconstruction"] / 64**2 for epoch in model.history_.epochs]
+    assert found["at_end"] == pytest.approx(-10 * np.log10(min(errors)))
+    assert found["after_half"] == pytest.approx(-10 * np.log10(min(errors[:2])))

@@ -1,5 +1,6 @@
 """What ``narrows train --resume`` reads: the model whose run goes on, and the same data."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from narrows import TableAutoencoder
     from narrows.data.formats import FileOptions
     from narrows.data.frames import Frame
+
+
+# Epochs of which half are long enough to compare.
+_EPOCHS_TO_HALVE = 4
 
 
 def model_name_of(path: Path | str) -> str | None:
@@ -145,3 +150,40 @@ def check_one_process(ray: str | None) -> None:
             "tables of categories, dates or gaps are learned by one process; leave out "
             f"{'torchrun' if ray is None else '--ray'}"
         )
+
+
+def held_out_psnr(model: Any) -> dict[str, dict[str, float]]:
+    """Return how well held-out rows are restored, after half of the epochs and at the end, in dB.
+
+    The entry is missing where there are no such rows, for values without bounds, and for models
+    that do not restore.
+    """
+    from narrows.corruption import hides
+
+    spec = getattr(model, "spec_", None)
+    if spec is None or not spec.definition.starts_at_input or not model.scaling_.bounded:
+        return {}
+    if hides(model.corruption):
+        return {}
+    width = math.prod(spec.sample_shape)
+    name = "validation_reconstruction"
+    errors = [epoch[name] / width for epoch in model.history_.epochs if epoch.get(name)]
+    if len(errors) < _EPOCHS_TO_HALVE:
+        return {}
+    half, end = min(errors[: len(errors) // 2]), min(errors)
+    found = {"after_half": -10 * math.log10(half), "at_end": -10 * math.log10(end)}
+    return {"psnr_held_out": found}
+
+
+def psnr_words(model: Any, to: Path) -> list[str]:
+    """Say what was reached on held-out rows, and what more epochs may bring."""
+    found = held_out_psnr(model).get("psnr_held_out")
+    if found is None:
+        return []
+    gain = found["at_end"] - found["after_half"]
+    epochs = 2 * len(model.history_)
+    return [
+        f"held-out rows are restored at {found['at_end']:.2f} dB, {gain:.2f} dB better than after "
+        f"half of the epochs; twice as many may bring up to as much again (--resume {to} "
+        f"--max-epochs {epochs})"
+    ]

@@ -26,9 +26,11 @@ from narrows.cli.exchange import (
 from narrows.cli.process import stopping
 from narrows.cli.resuming import (
     check_one_process,
+    held_out_psnr,
     load_to_resume,
     model_name_of,
     note_resumed,
+    psnr_words,
     read_to_resume,
     shape_of,
 )
@@ -416,6 +418,7 @@ def _train(
         f"{record['model']} with {code_words(model.spec_)}, trained on {counted(len(X), 'row')} "
         f"for {counted(record['epochs'], 'epoch')} ({record['seconds']:.1f} s), in {to}",
         *([_PCA_KEPT] if _kept_pca(model) else []),
+        *psnr_words(model, to),
     )
     return stopping.exit_code if interrupted else 0
 
@@ -577,6 +580,7 @@ def _figures(model: Any) -> dict[str, Any]:
         "n_components": model.spec_.n_components,
         "sample_shape": model.sample_shape_,
         **model.history_.summary(),
+        **held_out_psnr(model),
         "chosen": {
             name: {"value": choice.value, "reason": choice.reason}
             for name, choice in model.choices_.items()
