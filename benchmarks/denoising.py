@@ -1,9 +1,10 @@
 """How well Gaussian noise is undone: mean PSNR over Fashion-MNIST's test pictures.
 
-    python benchmarks/denoising.py [--folder DATA] [--sigma 0.3] [--epochs 20] [--code 64 256]
+    python benchmarks/denoising.py [--folder DATA] [--sigma 0.3] [--epochs auto] [--code auto 64]
 
 Noise is added to pixels between 0 and 1 and not cut off. PCA is shown at its best code size; the
-denoising autoencoder has all defaults but the code size, the noise's level and the epochs.
+denoising autoencoder has all defaults but the noise's level and what is named: the code size, where
+"auto" passes pictures around the code at several scales, and the epochs.
 """
 
 import argparse
@@ -23,12 +24,17 @@ def psnr(restored, clean):
     return float((-10 * np.log10(errors)).mean())
 
 
+def number_or_auto(word):
+    """Read a whole number, or the word "auto"."""
+    return word if word == "auto" else int(word)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", help="where the data set lies")
     parser.add_argument("--sigma", type=float, default=0.3)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--code", type=int, nargs="*", default=[64, 256])
+    parser.add_argument("--epochs", type=number_or_auto, default="auto")
+    parser.add_argument("--code", type=number_or_auto, nargs="*", default=["auto", 64])
     arguments = parser.parse_args()
     data = datasets.load("fashion-mnist", arguments.folder)
     train, clean = (X / np.float32(255) for X in (data.X_train, data.X_test))

@@ -35,6 +35,10 @@ def code_words(spec: "NetworkSpec", count: int = 2) -> str:
     """Describe ``count`` latent codes of a network: "codes of 8 numbers"."""
     if not spec.is_map:
         return f"{'code' if count == 1 else 'codes'} of {counted(spec.code_width, 'number')}"
+    if spec.definition.starts_at_input:
+        scales = counted(len(spec.hidden_layer_sizes), "scale")
+        what = "a row" if count == 1 else "rows"
+        return f"maps of {counted(spec.n_components, 'channel')} at {scales} beside {what}"
     size = " x ".join(map(str, (spec.n_components, *spec.map_size)))
     return f"{'map' if count == 1 else 'maps'} of {size} numbers"
 
