@@ -412,3 +412,25 @@ def test_a_model_of_deep_pictures_takes_them_in_their_own_units(tmp_path: Path, 
     Image.fromarray(eight(WAVES[3])).save("eight.png")
     refused = run("denoise", "model", "eight.png", "-o", "c.png")
     assert (refused.code, "nobody can tell what white is" in refused.err) == (3, True)
+
+
+def test_pictures_are_restored_without_a_model_by_the_denoisers_that_ship(run, tmp_path):
+    y, x = np.mgrid[:70, :90]
+    clean = 128 + 70 * np.sin(x / 9) * np.cos(y / 7)
+    generator = np.random.default_rng(20261130)
+    (tmp_path / "photos").mkdir()
+    for name, channels in (("grey.png", ()), ("colours.png", (3,))):
+        values = clean.reshape(*clean.shape, *(1,) * len(channels)) * np.ones(channels)
+        noisy = values + generator.normal(0, 25, values.shape)
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "photos" / name)
+    told = run("denoise", tmp_path / "photos", "-o", tmp_path / "clean", "--json")
+    assert told.code == 0, told.err
+    assert told.json["model"] == "built-in"
+    for name in ("grey.png", "colours.png"):
+        restored = np.asarray(Image.open(tmp_path / "clean" / name)).astype(float)
+        error = np.square(restored.reshape(70, 90, -1) - clean[:, :, None]).mean()
+        assert error < 25**2 / 6
+    np.save(tmp_path / "rows.npy", np.zeros((5, 8, 8)))
+    refused = run("denoise", tmp_path / "rows.npy", "-o", tmp_path / "rows.out.npy")
+    assert refused.code != 0
+    assert "name a model before it" in refused.err

@@ -31,7 +31,7 @@ FLOORS = (
     {"web"},
     {"scale"},
     {"library", "evaluation", "signals", "onnx"},
-    {"plots"},
+    {"plots", "builtin"},
     {"models"},
     {"storage", "training"},
     {"networks", "losses", "corruption", "datasets"},

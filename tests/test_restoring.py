@@ -182,6 +182,22 @@ def test_what_cannot_be_restored_is_refused_in_one_line():
     ).fit(noisy, X.astype(float))
 
 
+@pytest.mark.parametrize("shape", [(64, 64, 3), (40, 33)])
+def test_memory_is_counted_as_autograd_keeps_it(shape):
+    spec = spec_of(shape, widths=(16, 24, 32))
+    network, kept = with_random_weights(spec).train(), 0
+    weights = {weight.data_ptr() for weight in network.parameters()}
+
+    def keep(tensor):
+        nonlocal kept
+        kept += 0 if tensor.data_ptr() in weights else tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(torch.rand(2, *shape, generator=torch.Generator().manual_seed(SEED)))
+    assert spec.definition.numbers_a_row(spec) == pytest.approx(kept / 2, rel=0.1)
+
+
 def test_a_spec_names_its_maps():
     spec = spec_of((64, 64))
     assert spec.is_map

@@ -74,7 +74,8 @@ def command(
 ) -> None:
     """Restore clean pictures, signals and rows from damaged ones.
 
-    MODEL is a model that was trained with damage: narrows train --model denoising. Picture files
+    MODEL is a model that was trained with damage: narrows train --model denoising. Without one,
+    picture files are restored by the denoisers that ship (narrows info --built-in). Picture files
     that it restores at their own size keep size, depth, channels, opacity, EXIF data, colour
     profile, pages, folders, names and kind; each is changed as far as the noise that is found in
     it allows. Other data have the type of the training data, in tables floats; the windows of a
@@ -89,22 +90,43 @@ def command(
     _refuse_shares(data, strength, even_if_clean)
     if page is not None and is_signal(data, how["as_signal"]):
         raise no_pictures(data)
-    if restore_signal(path, "denoise", data, to, clean=clean, overwrite=overwrite, **how):
+    model = _check_model(path, data)
+    if restore_signal(model, "denoise", data, to, clean=clean, overwrite=overwrite, **how):
         return
-    _restore_rows(path, data, to, clean, how, page=page, overwrite=overwrite)
+    _restore_rows(model, data, to, clean, how, page=page, overwrite=overwrite)
 
 
-def _parted(given: tuple[Path, ...]) -> tuple[Path, Path]:
-    """Return the model and the data.
+def _parted(given: tuple[Path, ...]) -> tuple[Path | None, Path]:
+    """Return the model, if one was given, and the data.
 
     Raises
     ------
     click.UsageError
         If there are not as many arguments.
     """
-    if len(given) != 2:
-        raise click.UsageError("give a model, and the data to restore: narrows denoise MODEL DATA")
-    return given[0], given[1]
+    if len(given) not in (1, 2):
+        raise click.UsageError(
+            "give a model and the data to restore, or pictures alone: narrows denoise [MODEL] DATA"
+        )
+    return (given[0] if len(given) == 2 else None), given[-1]
+
+
+def _check_model(path: Path | None, data: Path) -> Path:
+    """Refuse to restore other data than pictures without a model.
+
+    Raises
+    ------
+    ParameterError
+        If there is none.
+    """
+    from narrows.errors import ParameterError
+
+    if path is None:
+        raise ParameterError(
+            f"the denoisers that ship restore picture files at their own size, and '{data}' is to "
+            "be restored otherwise; name a model before it (narrows train --model denoising)"
+        )
+    return path
 
 
 def _refuse_shares(data: Path, strength: float, even_if_clean: bool) -> None:

@@ -21,13 +21,24 @@ _KINDS = {
 
 
 @options.verb("info")
-@click.argument("path", type=options.PATH, metavar="MODEL|LIBRARY")
-def command(*, path: Path) -> None:
+@click.argument("path", type=options.PATH, metavar="MODEL|LIBRARY", required=False)
+@click.option(
+    "--built-in",
+    is_flag=True,
+    help="Describe the denoisers that ship with Narrows, and what they were made from.",
+)
+def command(*, path: Path | None, built_in: bool) -> None:
     """Describe a model or a library."""
     from narrows import AnomalyDetector, Library, TableAutoencoder, load
+    from narrows.errors import ParameterError
     from narrows.library.folder import LIBRARY, LibraryManifest
     from narrows.remote import place
 
+    if (path is None) != built_in:
+        raise ParameterError("give either the folder of a model or library, or --built-in")
+    if path is None:
+        _describe_built_in()
+        return
     if LIBRARY.is_at(path):
         library = Library.open(path)
         record = {
@@ -61,6 +72,28 @@ def command(*, path: Path) -> None:
     table(
         ["", str(path)], [[key.replace("_", " "), _shown(value)] for key, value in record.items()]
     )
+
+
+def _describe_built_in() -> None:
+    """Print what the shipped denoisers are, and what they were made from."""
+    from narrows import builtin
+
+    records = []
+    for channels in builtin.CHANNELS:
+        model = builtin.denoiser(channels)
+        described = {k: v for k, v in _describe(model).items() if not k.startswith("corruption")}
+        records.append(
+            {"channels": channels, **described, "provenance": builtin.provenance(channels)}
+        )
+    if answered({"kind": "built-in", "denoisers": records}):
+        return
+    for record in records:
+        rows = {**record, **record.pop("provenance")}
+        title = "denoiser of grey pictures" if record["channels"] == 1 else "denoiser of colours"
+        table(
+            ["", title],
+            [[key.replace("_", " "), _shown(value)] for key, value in rows.items()],
+        )
 
 
 def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:

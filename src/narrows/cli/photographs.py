@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # below which it would have stayed as it is anyway.
 _HELD_BACK = 0.1
 _EIGHT_BITS = 255
+# What the denoisers that ship are called.
+_BUILT_IN = "built-in"
 
 
 def are_photographs(data: Path, to: Path, how: dict[str, Any]) -> bool:
@@ -44,7 +46,7 @@ def are_photographs(data: Path, to: Path, how: dict[str, Any]) -> bool:
 
 
 def restore_photographs(
-    path: Path,
+    path: Path | None,
     data: Path,
     to: Path,
     clean: Path | None,
@@ -56,6 +58,8 @@ def restore_photographs(
     overwrite: bool,
 ) -> bool:
     """Restore picture files by a model that takes any size, and say how.
+
+    Without a model, by the denoisers that ship.
 
     Returns
     -------
@@ -70,17 +74,13 @@ def restore_photographs(
     from narrows.data.folders import check_exists
     from narrows.models.picture_restorer import PictureRestorer
 
-    model = load_for(path, "denoise", tables=True)
-    if not getattr(model, "takes_any_size_", False) or not model.spec_.shows_pictures:
+    models = _models_by_channels(path)
+    if not models:
         return False
     refuse_signal_options(**how["signal"])
     how["reading"]["options"].check_use(data)
     _refuse_first_page()
-    shape = model.sample_shape_
-    own = shape[2] if len(shape) == 3 else 1
-    restorer = PictureRestorer(
-        lambda channels: model if channels == own else None, strength, even_if_clean=even_if_clean
-    )
+    restorer = PictureRestorer(models.get, strength, even_if_clean=even_if_clean)
     files, left_out = _files_of(data, how["reading"]["exclude"])
     places = _places(data, files, to, overwrite=overwrite)
     root = data if is_folder(data) else data.parent
@@ -98,7 +98,7 @@ def restore_photographs(
         skip_unreadable=how["reading"]["skip_unreadable"] and is_folder(data),
     )  # fmt: skip
     _warn(done)
-    record: dict[str, Any] = {"output": to, "strength": strength}
+    record: dict[str, Any] = {"output": to, "strength": strength, "model": path or _BUILT_IN}
     line = _told(record, done, root)
     record["skipped"] = [{"path": path, "reason": reason} for path, reason in skipped]
     if left_out is not None and any(left_out.as_json().values()):
@@ -110,9 +110,24 @@ def restore_photographs(
         lines += beside.report(record)
     if beside is not None and page is not None:
         record["page"] = page
-        lines.append(beside.write(page, data, path, overwrite=overwrite))
+        lines.append(
+            beside.write(page, data, path or Path("the denoiser that ships"), overwrite=overwrite)
+        )
     answer(record, *lines)
     return True
+
+
+def _models_by_channels(path: Path | None) -> dict[int, Any]:
+    """Return the models that restore pictures of some channels; none where they take one size."""
+    from narrows import builtin
+
+    if path is None:
+        return {channels: builtin.denoiser(channels) for channels in builtin.CHANNELS}
+    model = load_for(path, "denoise", tables=True)
+    if not getattr(model, "takes_any_size_", False) or not model.spec_.shows_pictures:
+        return {}
+    shape = model.sample_shape_
+    return {shape[2] if len(shape) == 3 else 1: model}
 
 
 def _refuse_first_page() -> None:

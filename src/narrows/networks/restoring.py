@@ -32,6 +32,8 @@ _CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _CHANNELS = (32, 64, 128)
 # Residual blocks at each scale, in each half.
 _BLOCKS = 2
+# Numbers that are kept for the gradients of each channel of a place, in both halves.
+_KEPT = 14
 _KERNEL = 3
 
 
@@ -240,6 +242,23 @@ def _hidden_layer_sizes(
     return _CHANNELS
 
 
+def _numbers_a_row(spec: NetworkSpec) -> int:
+    """Count the numbers that are kept of one row, to within a few percent.
+
+    Examples
+    --------
+    >>> spec = NetworkSpec(
+    ...     architecture="restoring", sample_shape=(64, 64, 3), n_components=24,
+    ...     hidden_layer_sizes=(32, 64, 128), activation="relu", code_activation="identity",
+    ...     output="clip", tied_weights=False)
+    >>> _numbers_a_row(spec)
+    916480
+    """
+    places = [math.prod(size) for size in scales(spec)]
+    channels = sum(n * width for n, width in zip(places, spec.hidden_layer_sizes, strict=True))
+    return 4 * math.prod(spec.sample_shape) + 2 * spec.n_components * sum(places) + _KEPT * channels
+
+
 RESTORING = Architecture(
     build_encoder=build_encoder,
     build_decoder=build_decoder,
@@ -258,6 +277,7 @@ RESTORING = Architecture(
     n_axes=lambda sample_shape: min(2, len(sample_shape)),
     map_size=lambda spec: scales(spec)[0],
     code_width=code_width,
+    numbers_a_row=_numbers_a_row,
     starts_at_input=True,
 )
 RESTORING_1D = replace(RESTORING, n_axes=lambda _: 1, of_signals=True)
