@@ -61,6 +61,7 @@ BENCHMARKS = {
     "matching": ("matching", "", None),
     "duplicates": ("duplicates", "", None),
     "reranking": ("reranking", "", None),
+    "noise-levels": ("restoring", "levels", None),
     "restoring-classics": ("restoring", "classics", None),
     "restoring-shipped": ("restoring", "shipped", None),
     "restoring-folder": ("restoring", "folder", None),
@@ -72,8 +73,8 @@ BENCHMARKS = {
 # Those that look for data sets, and those that cannot run without being told where.
 WITH_DATA = ("defaults", "choice", "quality", "recall", "reranking", "shuffling")
 ONLY_WITH_FOLDER = (
-    "sparse", "anomalies", "matching", "duplicates", "adding", "opening", "restoring-classics",
-    "restoring-shipped", "restoring-folder", "restoring-trained",
+    "sparse", "anomalies", "matching", "duplicates", "adding", "opening", "noise-levels",
+    "restoring-classics", "restoring-shipped", "restoring-folder", "restoring-trained",
 )  # fmt: skip
 
 

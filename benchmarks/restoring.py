@@ -1,5 +1,6 @@
 """Photographs restored by Narrows beside total variation, wavelets, non-local means and BM3D.
 
+    python -m benchmarks.restoring levels --folder DATA
     python -m benchmarks.restoring classics --folder DATA [--pictures 20] [--levels 15 25 50]
     python -m benchmarks.restoring shipped --folder DATA
     python -m benchmarks.restoring folder --folder DATA [--epochs N]
@@ -12,10 +13,12 @@ Gaussian noise is added to pixels in 0..255 and, but for files, neither rounded 
 the mean over pictures. Classics have the best of several weights for each picture; BM3D is told the
 level. CPU-seconds are those of one thread, methods taking turns. Seed 0.
 
-"classics" compares the classics. "shipped" is the denoiser that comes with Narrows, as it is.
-"folder" is a newcomer's use: `narrows train FOLDER --model denoising`, then `narrows denoise` on
-files with noise; of the folder's 340 photographs, in grey and colours, every third has another
-size. "trained" is one model for all levels, learned from grey photographs within some minutes.
+"levels" estimates the level of noise added to every fifth photograph, each of which has some of its
+own, and the correlation of neighbours' noise. "classics" compares the classics. "shipped" is the
+denoiser that comes with Narrows, as it is. "folder" is a newcomer's use: `narrows train FOLDER
+--model denoising`, then `narrows denoise` on files with noise; of the folder's 340 photographs, in
+grey and colours, every third has another size. "trained" is one model for all levels, learned from
+grey photographs within some minutes.
 BM3D takes part where `pip install bm3d` was run (its licence allows non-commercial use only).
 """
 
@@ -35,10 +38,11 @@ from scipy.signal import fftconvolve
 
 from benchmarks.measuring import SEED, compared, row, table
 from narrows import DenoisingAutoencoder
+from narrows.data.noise_level import estimate_noise, noise_correlation
 from narrows.evaluation import BesideClassics, compare_with_clean, restore_by_classic
 from narrows.evaluation.classics import installed_classics
 
-TENTH = 10
+FIFTH, TENTH = 5, 10
 ALIKE = 0.89  # the correlation above which a cutting shows a picture
 COARSE = 4  # by how much both are reduced before they are compared
 
@@ -139,6 +143,32 @@ def relations(found, above):
             1 / 3,
             at_most=True,
         )
+
+
+def levels(given):
+    files = sorted((given.folder / "photos" / "bsds-train").glob("*.jpg"))[::FIFTH]
+    table(
+        "pixels",
+        "level",
+        "median estimate",
+        "5 to 95 %",
+        "median correlation",
+        "seconds a megapixel",
+    )
+    for mode, name in (("L", "grey, 8 bits"), ("RGB", "colour, 8 bits")):
+        pictures = [pixels_of(file, mode) for file in files]
+        megapixels = sum(clean.shape[0] * clean.shape[1] for clean in pictures) / 1e6
+        for level in (0, 1, 2, 3, 5, 10, 15, 25, 50):
+            noisy = [with_noise(clean, level, number) for number, clean in enumerate(pictures)]
+            noisy = [picture.round().clip(0, 255).astype(np.uint8) for picture in noisy]
+            start = time.process_time()
+            low, middle, high = np.quantile(
+                [estimate_noise(one) for one in noisy], (0.05, 0.5, 0.95)
+            )
+            seconds = (time.process_time() - start) / megapixels
+            shared = np.median([noise_correlation(one) for one in noisy[::FIFTH]])
+            spread = f"{low:.2f} to {high:.2f}"
+            row(name, level, f"{middle:.2f}", spread, f"{shared:.2f}", f"{seconds:.2f}")
 
 
 def classics(given):
@@ -249,7 +279,13 @@ def trained(given):
     relations(found, {level: goals.get(level, 0.0) for level in given.levels})
 
 
-SECTIONS = {"classics": classics, "shipped": shipped, "folder": folder, "trained": trained}
+SECTIONS = {
+    "levels": levels,
+    "classics": classics,
+    "shipped": shipped,
+    "folder": folder,
+    "trained": trained,
+}
 
 
 def main():
