@@ -434,3 +434,20 @@ def test_pictures_are_restored_without_a_model_by_the_denoisers_that_ship(run, t
     refused = run("denoise", tmp_path / "rows.npy", "-o", tmp_path / "rows.out.npy")
     assert refused.code != 0
     assert "name a model before it" in refused.err
+
+
+def test_pages_of_several_types_have_each_its_own_white(
+    models: dict[str, Path], tmp_path: Path, run: Run
+) -> None:
+    page = eight(noisy(WAVES[3], 20))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for values in (page, page.astype(np.uint16) * 257, page.astype(np.float32) / 255):
+            writer.write(values, photometric="minisblack", metadata=None)
+    done = run("denoise", models["grey"], "a.tif", "-o", "b.tif", "--json")
+    assert done.code == 0, done.err
+    with tifffile.TiffFile("b.tif") as opened:
+        made = [one.asarray() for one in opened.pages]
+    assert [one.dtype.name for one in made] == ["uint8", "uint16", "float32"]
+    np.testing.assert_allclose(made[1] / 257, made[0], atol=0.6)
+    np.testing.assert_allclose(made[2] * 255, made[0], atol=0.6)
+    assert "white" not in done.json["pictures"][0]

@@ -309,8 +309,8 @@ def _warn(done: "Sequence[FileChange]") -> None:
     say(
         "held_back",
         [one for one in done if one.change.share < _HELD_BACK],
-        f"with next to no noise, to which less than {_HELD_BACK:.0%} of the model's change was "
-        "applied; --even-if-clean applies all of it",
+        f"to which less than {_HELD_BACK:.0%} of the model's change was applied, as it is far "
+        "larger than the noise that was found; --even-if-clean applies all of it",
     )
 
 

@@ -122,10 +122,9 @@ def restore_file(
         def restored() -> Iterator[Frame]:
             waiting = photograph.frames() if frames is None else iter([frames.pop()])
             for page, frame in enumerate(waiting):
+                tones = own or _tones_of(frame)
                 if frame.values.dtype in (np.dtype(bool), _UINT8):
                     tones = known_tones(frame.values.dtype)
-                else:
-                    tones = own or own_tones([_chosen(frame)])
                 channels = frame.channels
                 if (way := restorer.takes(len(channels), frame.shows_colours)) is not None:
                     ways.add(way)
@@ -153,6 +152,14 @@ def _chosen(frame: Frame) -> NDArray[Any]:
     if frame.alpha is None:
         return values
     return values[:, :, 0] if len(frame.channels) == 1 else values[:, :, : len(frame.channels)]
+
+
+def _tones_of(frame: Frame) -> Tones:
+    """Return black and white of a page that is of another type than those before it."""
+    values = _chosen(frame)
+    if are_known(values.dtype, float(values.max()) if values.dtype.kind == "u" else 0):
+        return known_tones(values.dtype)
+    return own_tones([values])
 
 
 def _own_tones(photograph: Photograph, frames: list[Frame] | None) -> Tones | None:
