@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from libraries import contents_of, draw, fit, one_line, say
 
-from narrows import Autoencoder, Library
+from narrows import Autoencoder, DenoisingAutoencoder, Library
 from narrows.errors import (
     DataError,
     FormatError,
@@ -401,3 +401,13 @@ def test_what_is_no_folder_is_not_opened(tmp_path):
     with pytest.raises(FormatError) as caught:
         Library.open(tmp_path / "file")
     one_line(caught)
+
+
+def test_codes_that_hold_the_pictures_themselves_are_refused(tmp_path):
+    pictures = np.random.default_rng(20261130).integers(0, 256, (30, 16, 16), dtype=np.uint8)
+    model = DenoisingAutoencoder(
+        2, architecture="restoring", hidden_layer_sizes=(4,), max_epochs=1, random_state=0
+    ).fit(pictures)
+    with pytest.raises(ParameterError, match="which are alike; train a model with a narrow code"):
+        Library.create(tmp_path / "library", model=model)
+    assert not (tmp_path / "library").exists()

@@ -436,13 +436,13 @@ def create(path: Place, model: Model, fill: Fill | None = None, *, overwrite: bo
     Raises
     ------
     ParameterError, NotFittedError
-        If the model makes no codes.
+        If the model makes no codes, or codes that hold the rows themselves.
     OutputExistsError, OutputError, StoreError
         If something is there that is not to be replaced, or the folder cannot be written.
     FormatError
         If there is a symbolic link in the library that is there.
     """
-    halves(model)
+    encoder_of(model)
     if isinstance(path, Remote):
         _create_remote(path, model, fill, overwrite=overwrite)
         return path
@@ -461,6 +461,24 @@ def create(path: Place, model: Model, fill: Fill | None = None, *, overwrite: bo
         check_inside(path)
         _clean(path, rewrite(path, model, fill))
     return path
+
+
+def encoder_of(model: Model) -> Encoder:
+    """Return the encoder that is to make a library's codes.
+
+    Raises
+    ------
+    ParameterError, NotFittedError
+        If the model makes no codes, or codes that hold the rows themselves.
+    """
+    encoder, _ = halves(model)
+    if encoder.spec.definition.starts_at_input:
+        raise ParameterError(
+            f"the codes of architecture={encoder.spec.architecture!r} hold the pictures themselves "
+            f"({encoder.spec.code_width} numbers each) and tell not which are alike; train a model "
+            "with a narrow code (--model autoencoder, or --model denoising --n-components 32)"
+        )
+    return encoder
 
 
 def _create_remote(path: Remote, model: Model, fill: Fill | None, *, overwrite: bool) -> None:

@@ -150,7 +150,7 @@ class Library:
         NarrowsError
             What :meth:`create` and :meth:`add` raise.
         """
-        encoder, _ = folder.halves(model)
+        encoder = folder.encoder_of(model)
         addition = Addition.of(
             X,
             encoder,
@@ -1045,7 +1045,7 @@ class Library:
         50
         True
         """
-        encoder, _ = folder.halves(model)
+        encoder = folder.encoder_of(model)
         with folder.write_transaction(self.path, self._contents) as transaction:
             transaction.clean()
             contents = transaction.contents

@@ -91,7 +91,8 @@ class Parameters:
         Activation of the decoder's output, one of the same, or "clip": the identity in [0, 1] and
         the nearer end outside, with a slope of 0.02 while training. For scaled data in [0, 1]
         "auto" takes "clip" where the network starts at PCA, and a sigmoid elsewhere; "identity" for
-        other data, with ``activation="identity"``, and for PCA without hidden layers.
+        other data, with ``activation="identity"``, for PCA without hidden layers, and where the
+        network passes rows around the code.
     loss : {"auto", "squared_error", "cross_entropy"}, default="auto"
         Reconstruction error to be minimised, summed over features: "auto" takes cross-entropy for
         pictures of zeros and ones only (also flattened, from 256 values on), and squared error
@@ -133,8 +134,9 @@ class Parameters:
         Rows per step; "auto" chooses 32 to 512 from the number of rows.
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
-        takes 0.003, for "pca_residual" 0.006 (0.003 for 1 024 units), without hidden layers 0.01,
-        and half of it with ``corruption="blind_spot"``.
+        takes 0.001 for "restoring" and "restoring_1d", 0.006 for "pca_residual" (0.003 for 1 024
+        units), 0.01 without hidden layers and 0.003 otherwise; of the latter three half with
+        ``corruption="blind_spot"``.
     weight_decay : float or "auto", default="auto"
         Share of each weight, times the learning rate, that every step subtracts (AdamW), against
         overfitting. "auto" takes 0.1; for "pca_residual" 0.5, and less where an epoch has many

@@ -279,8 +279,8 @@ def _choose_network(
         output = "identity"
         if model.loss == "cross_entropy":
             output = "sigmoid"
-        elif scaling.bounded and not linear:
-            output = "clip" if kind.starts_at_pca or kind.starts_at_input else "sigmoid"
+        elif scaling.bounded and not (linear or kind.starts_at_input):
+            output = "clip" if kind.starts_at_pca else "sigmoid"
     for parameter, value in (("loss", model.loss), ("output", output)):
         if value in ("sigmoid", "clip", "cross_entropy") and not scaling.bounded:
             raise ParameterError(
@@ -586,7 +586,7 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         if kind.starts_at_pca:
             widest = max(_BEARS_RATE, *spec.hidden_layer_sizes, 0)
             rate *= math.sqrt(_BEARS_RATE / widest)
-        if hides(getattr(model, "corruption", None)):
+        if hides(getattr(model, "corruption", None)) and not kind.starts_at_input:
             rate *= _RATE_OF_HIDDEN
     if isinstance(decay, str):
         decay = kind.weight_decay

@@ -272,7 +272,7 @@ RESTORING = Architecture(
     },
     check=_check,
     hidden_layer_sizes=_hidden_layer_sizes,
-    learning_rate=2e-3,
+    learning_rate=1e-3,
     weight_decay=1e-4,
     n_axes=lambda sample_shape: min(2, len(sample_shape)),
     map_size=lambda spec: scales(spec)[0],
