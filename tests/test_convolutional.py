@@ -284,7 +284,9 @@ def test_sizes_that_cannot_be_used_are_said():
         small("fully_convolutional").fit(X[..., 0]).transform(X)
     with pytest.raises(DataError, match=r"decoder of 27 numbers.*or the size of the pictures"):
         model.inverse_transform(np.zeros((4, 75)))
-    with pytest.raises(DataError, match="only models with architecture='fully_convolutional'"):
+    with pytest.raises(
+        DataError, match="only models with architecture='restoring' or 'fully_convolutional'"
+    ):
         small("convolutional").fit(X).inverse_transform(np.zeros((1, 3)), sample_shape=(9, 9, 3))
 
 

@@ -399,7 +399,7 @@ def gather(
     how: Reading,
     skip_unreadable: bool,
     resizing: Resizing | None,
-    crops: int | None,
+    crops: int | None = None,
     progress: Progress | None,
 ) -> Gathered:
     """Read picture files that a path names; see :func:`narrows.data.files.read`."""
