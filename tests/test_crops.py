@@ -150,3 +150,21 @@ def test_train_says_what_more_epochs_may_bring(run, tmp_path):
     errors = [epoch["validation_reconstruction"] / 64**2 for epoch in model.history_.epochs]
     assert found["at_end"] == pytest.approx(-10 * np.log10(min(errors)))
     assert found["after_half"] == pytest.approx(-10 * np.log10(min(errors[:2])))
+
+
+def test_reports_judge_crops_at_full_resolution(run, folder, tmp_path):
+    model = DenoisingAutoencoder(
+        2, architecture="restoring", hidden_layer_sizes=(4,), max_epochs=1, random_state=SEED
+    )
+    with pytest.warns(NarrowsWarning, match="crops"):
+        model.fit(folder)
+    model.save(tmp_path / "model")
+    (tmp_path / "new").mkdir()
+    for name, size in (("a.png", (200, 260)), ("b.png", (150, 130))):
+        pixels = np.random.default_rng(SEED).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "new" / name)
+    told = run("report", tmp_path / "model", tmp_path / "new", "-o", tmp_path / "report", "--json")
+    assert told.code == 0, told.err
+    assert told.json["cropped"]["crops"] == 3 * 4 + 2 * 2
+    assert told.json["cropped"]["share"] < 1  # crops to be judged do not overlap
+    assert "--image-size" not in told.err

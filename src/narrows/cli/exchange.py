@@ -143,7 +143,8 @@ def read_for(
 ) -> "Rows":
     """Read data for a trained model, pictures as it takes them.
 
-    With ``own_size``, pictures for a model that takes any size keep theirs.
+    With ``own_size``, pictures for a model that takes any size keep theirs; without, they are cut
+    into crops for a model that restores them, and brought to one size for others.
 
     Raises
     ------
@@ -152,8 +153,12 @@ def read_for(
     """
     from narrows.models.validation import check_columns
 
+    crops = None
+    if not own_size and resizing == "say" and model.spec_.definition.starts_at_input:
+        crops = model.sample_shape_[0]
     rows = read_rows(
         path,
+        crops=crops,
         sample_shape=model.sample_shape_,
         scaling=model.scaling_,
         own_size=own_size and model.takes_any_size_,

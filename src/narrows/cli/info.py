@@ -88,7 +88,8 @@ def _describe_built_in() -> None:
     if answered({"kind": "built-in", "denoisers": records}):
         return
     for record in records:
-        rows = {**record, **record.pop("provenance")}
+        made = record.pop("provenance")
+        rows = {**record, **made}
         title = "denoiser of grey pictures" if record["channels"] == 1 else "denoiser of colours"
         table(
             ["", title],

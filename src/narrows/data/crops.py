@@ -75,7 +75,7 @@ class Cropped:
             "largest": list(self.largest),
         }
 
-    def warn(self, path: object, *, stacklevel: int = 2) -> None:
+    def warn(self, path: object, *, remedy: str = "", stacklevel: int = 2) -> None:
         """Say what was cut, as a :class:`narrows.errors.NarrowsWarning` "pictures_cropped"."""
         sizes = " to ".join(dict.fromkeys(map(side_by_side, (self.smallest, self.largest))))
         share = f"{self.share:.0%} of the pixels"
@@ -86,8 +86,8 @@ class Cropped:
             small = f"; {counted(self.mirrored, 'smaller one')} mirrored beyond the edges"
         warn(
             f"'{path}': {self.crops} crops of {self.side} x {self.side} at full resolution were "
-            f"cut out of {counted(self.pictures, 'picture')} of {sizes} ({share}){small}; "
-            "--image-size brings whole pictures to one size instead",
+            f"cut out of {counted(self.pictures, 'picture')} of {sizes} ({share}){small}"
+            f"{remedy}",
             kind="pictures_cropped",
             stacklevel=stacklevel + 1,
             **self.as_json(),
@@ -151,6 +151,7 @@ def cut(
     target: Target,
     notes: Notes,
     *,
+    overlap: bool = True,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> Cut:
@@ -166,6 +167,8 @@ def cut(
         Shape of a square, type and limits.
     notes : Notes
         Collects notes of the files.
+    overlap : bool, default=True
+        Whether squares overlap where there would be few otherwise, as is better to learn from.
     skip_unreadable, progress
         See :func:`narrows.data.decoding.decode_files`.
 
@@ -186,7 +189,7 @@ def cut(
         file: size or (side, side) for file, size in zip(files, sizes, strict=True)
     }
     rng = np.random.default_rng(_SEED)
-    places = _choose_places(list(known.values()), side, rng)
+    places = _choose_places(list(known.values()), side, rng, overlap=overlap)
     first = np.concatenate([[0], np.cumsum([len(one) for one in places])])
     count = int(first[-1])
     check_fits(
@@ -257,7 +260,8 @@ def cut_rows(pictures: NDArray[Any], side: int = SIDE) -> tuple[NDArray[Any], ND
     ((10, 64, 64), [0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     """
     size: Size = (pictures.shape[1], pictures.shape[2])
-    places = _choose_places([size] * len(pictures), side, np.random.default_rng(_SEED))
+    sizes = [size] * len(pictures)
+    places = _choose_places(sizes, side, np.random.default_rng(_SEED), overlap=True)
     counts = [len(one) for one in places]
     first = np.concatenate([[0], np.cumsum(counts)])
     values = np.empty((first[-1], side, side, *pictures.shape[3:]), pictures.dtype)
@@ -270,14 +274,14 @@ def cut_rows(pictures: NDArray[Any], side: int = SIDE) -> tuple[NDArray[Any], ND
 
 
 def _choose_places(
-    sizes: Sequence[Size], side: int, rng: np.random.Generator
+    sizes: Sequence[Size], side: int, rng: np.random.Generator, *, overlap: bool
 ) -> list[NDArray[np.int64]]:
     """Draw the squares of each picture, as rows (top, left, way to mirror and turn).
 
     Squares overlap by half or by three quarters where there would be few otherwise.
     """
     room = np.maximum(np.array(sizes) - side, 0)  # how far a square can be moved along each axis
-    for step in (side, max(1, side // 2), max(1, side // 4)):
+    for step in (side, max(1, side // 2), max(1, side // 4)) if overlap else (side,):
         grids = room // step + 1
         counts = grids.prod(axis=1)
         if counts.sum() >= _FEW:

@@ -15,7 +15,7 @@ import numpy as np
 
 from narrows.containment import check_fits, fits
 from narrows.data.axes import are_pictures
-from narrows.data.crops import Cropped, cut
+from narrows.data.crops import Cropped, Cut, cut
 from narrows.data.decoding import (
     PictureRows,
     Pixels,
@@ -42,6 +42,8 @@ from narrows.texts import counted
 _BESIDE = (".csv", ".tsv", ".parquet")  # tables beside pictures describe them
 ImageSize: TypeAlias = Literal["auto"] | int | tuple[int, int]
 _LARGEST_KEPT = 64
+# How whole pictures are learned from in place of crops.
+_WHOLE = "; --image-size (image_size) brings whole pictures to one size instead"
 # The most pictures that are decoded at the same time.
 _AT_ONCE = 64
 
@@ -412,28 +414,30 @@ def gather(
         sample_shape = choose_sample_shape(
             found.pictures, image_size=image_size, color=color, found=found
         )
-        if crops is not None and image_size == "auto":
-            own_sizes = sizes_of(found.pictures)
-            if len({*own_sizes} - {None}) > 1 or (*sample_shape[:2],) not in own_sizes:
-                target = Target((crops, crops, *sample_shape[2:]), kind, scaling, how)
-                warn_of_mixed(found, stacklevel=4)
-                cut_out = cut(
-                    found.pictures,
-                    own_sizes,
-                    target,
-                    notes,
-                    skip_unreadable=skip_unreadable,
-                    progress=progress,
-                )
-                if not cut_out.pictures:
-                    raise none_readable(len(found.pictures), *cut_out.skipped[0])
-                cut_out.cropped.warn(path, stacklevel=4)
-                notes.warn(stacklevel=4)
-                return Gathered(
-                    cut_out.values, cut_out.pictures, cut_out.skipped, kind, None, cut_out.cropped
-                )
     elif own_size:
         sample_shape = (*_common_size(found.pictures, how), *sample_shape[2:])
+    if crops is not None and image_size == "auto":
+        target = Target(
+            (crops, crops, *sample_shape[2:]),
+            kind if scaling is None else scaling.file_type,
+            scaling,
+            how,
+        )
+        cut_out = _cut_out(
+            found,
+            sample_shape[:2],
+            target,
+            notes,
+            overlap=not learned,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+        if cut_out is not None:
+            cut_out.cropped.warn(path, remedy="" if learned else _WHOLE, stacklevel=4)
+            notes.warn(stacklevel=4)
+            return Gathered(
+                cut_out.values, cut_out.pictures, cut_out.skipped, kind, None, cut_out.cropped
+            )
     sizes: dict[Picture, tuple[int, int] | None] = {}
     if not own_size and resizing != "quiet":
         sizes = dict(zip(found.pictures, sizes_of(found.pictures), strict=True))
@@ -466,6 +470,36 @@ def gather(
         warn_of_resized(path, resized, learned=learned, stacklevel=4)
     notes.warn(stacklevel=4)
     return Gathered(*read, kind, resized)
+
+
+def _cut_out(
+    found: Scan,
+    size: tuple[int, ...],
+    target: Target,
+    notes: Notes,
+    *,
+    overlap: bool,
+    skip_unreadable: bool,
+    progress: Progress | None,
+) -> Cut | None:
+    """Cut squares out of pictures, unless all of them have one size, which is the rows'."""
+    sizes = sizes_of(found.pictures)
+    if {*sizes} - {None} == {size}:
+        return None
+    if target.scaling is None:
+        warn_of_mixed(found, stacklevel=5)
+    made = cut(
+        found.pictures,
+        sizes,
+        target,
+        notes,
+        overlap=overlap,
+        skip_unreadable=skip_unreadable,
+        progress=progress,
+    )
+    if not made.pictures:
+        raise none_readable(len(found.pictures), *made.skipped[0])
+    return made
 
 
 def warn_of_mixed(found: Scan, *, stacklevel: int = 2) -> None:
