@@ -134,8 +134,8 @@ class Parameters:
         Rows per step; "auto" chooses 32 to 512 from the number of rows.
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
-        takes 0.001 for "restoring" and "restoring_1d", 0.006 for "pca_residual" (0.003 for 1 024
-        units), 0.01 without hidden layers and 0.003 otherwise; of the latter three half with
+        takes 0.002 for "restoring" and "restoring_1d", 0.006 for "pca_residual" (0.003 for 1 024
+        units), 0.01 without hidden layers and 0.003 otherwise, and half of it with
         ``corruption="blind_spot"``.
     weight_decay : float or "auto", default="auto"
         Share of each weight, times the learning rate, that every step subtracts (AdamW), against

@@ -59,7 +59,7 @@ _KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 # Steps after which longer training hardly lowers the error of the data sets tried, and epochs.
 _STEPS, _STEPS_FROM_PCA = 9_000, 800
 # Places and rows of a step, and steps, where rows are restored at several scales.
-_PLACES_A_STEP, _MOST_RESTORED, _STEPS_TO_RESTORE = 1 << 16, 128, 3_000
+_PLACES_A_STEP, _MOST_RESTORED, _STEPS_TO_RESTORE = 1 << 16, 128, 4_000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
 # Where a loss looks at hidden pixels alone, and at their noise, its gradients bear this share of a
 # learning rate.
@@ -586,7 +586,7 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         if kind.starts_at_pca:
             widest = max(_BEARS_RATE, *spec.hidden_layer_sizes, 0)
             rate *= math.sqrt(_BEARS_RATE / widest)
-        if hides(getattr(model, "corruption", None)) and not kind.starts_at_input:
+        if hides(getattr(model, "corruption", None)):
             rate *= _RATE_OF_HIDDEN
     if isinstance(decay, str):
         decay = kind.weight_decay

@@ -29,7 +29,7 @@ from narrows.networks.network import Architecture, Body, Decoder, Encoder, Netwo
 
 _CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 # Channels at each scale by default, from the finest on.
-_CHANNELS = (32, 64, 128)
+_CHANNELS = (32, 48, 64)
 # Residual blocks at each scale, in each half.
 _BLOCKS = 2
 # Numbers that are kept for the gradients of each channel of a place, in both halves.
@@ -272,7 +272,7 @@ RESTORING = Architecture(
     },
     check=_check,
     hidden_layer_sizes=_hidden_layer_sizes,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     weight_decay=1e-4,
     n_axes=lambda sample_shape: min(2, len(sample_shape)),
     map_size=lambda spec: scales(spec)[0],
