@@ -8,6 +8,7 @@ of the kind does so itself and says that they are upright. What cannot be kept i
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -186,19 +187,14 @@ class Photograph:
         carried = self._carried or Carried()
         if kind == "TIFF":
             n_bytes = self.count * first.values.nbytes
-            photo_tiff.write_pages(path, _chain(first, waiting), carried, n_bytes)
+            photo_tiff.write_pages(path, chain([first], waiting), carried, n_bytes)
             return
         photo_encoders.check_holds(kind, first, to, self.count)
         if kind in _WITHOUT_METADATA and (carried.exif or carried.icc):
             self.notes.add("metadata")
         photo_encoders.encode(
-            path, kind, _chain(first, waiting), carried, same_kind=kind == self.kind
+            path, kind, chain([first], waiting), carried, same_kind=kind == self.kind
         )
-
-
-def _chain(first: Frame, others: Iterator[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from others
 
 
 @contextmanager

@@ -232,17 +232,15 @@ def restore_by_classic(
         return ByClassic(np.asarray(noisy, np.float64), 1.0, 0.0)
     truth = None if clean is None else ((clean - low) / span).reshape(pixels.shape)
     weights = (classic.usual(level),) if truth is None else classic.weights
-    best: ByClassic | None = None
-    least = np.inf
-    for weight in weights:
+
+    def restored_with(weight: float) -> tuple[float, ByClassic]:
         start = time.process_time()
         restored = np.clip(classic.restore(pixels, level, weight), 0, 1)
         seconds = time.process_time() - start
         error = 0.0 if truth is None else float(np.square(restored - truth).mean())
-        if best is None or error < least:
-            least = error
-            best = ByClassic(restored, weight, seconds)
-    assert best is not None  # noqa: S101 (for the type checker)
+        return error, ByClassic(restored, weight, seconds)
+
+    _, best = min(map(restored_with, weights), key=lambda found: found[0])
     return ByClassic(best.pixels.reshape(noisy.shape) * span + low, best.weight, best.seconds)
 
 

@@ -139,38 +139,9 @@ class DenoisingAutoencoder(BaseAutoencoder):
         """
         return self._learn(X, y, sample_weight)
 
-    def denoise(self, X: Any) -> NDArray[np.floating]:
-        """Restore clean rows from damaged ones.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
-            Damaged rows, in the units of the training data.
-
-        Returns
-        -------
-        ndarray of the shape of X
-            Restored rows, of the type that :meth:`inverse_transform` returns.
-
-        Raises
-        ------
-        NotFittedError, DataError
-            As :meth:`transform`.
-
-        Notes
-        -----
-        With ``corruption="blind_spot"`` each pixel is predicted from the others, in as many passes
-        as there are pixels to a hidden one (4 by default), and its own value is brought back by the
-        posterior mean, for noise of the standard deviations ``noise_at_black_`` and
-        ``noise_at_white_``, which ``fit`` measured.
-        """
-        restored = self._restore(self._check_rows(X))
-        return restored.reshape(np.shape(X)) if np.ndim(X) > 1 else restored
-
     def _restore(self, rows: NDArray[Any]) -> NDArray[np.floating]:
-        """Restore checked rows."""
         if not hides(self.corruption):
-            return self._decode(self._encode(rows), rows.shape[1:])
+            return super()._restore(rows)
         noise = None
         if hasattr(self, "noise_at_black_"):
             noise = blind_spot.Noise(float(self.noise_at_black_), float(self.noise_at_white_))

@@ -245,8 +245,20 @@ class FittedModelMethods(
         ------
         NotFittedError, DataError
             As :meth:`transform`.
+
+        Notes
+        -----
+        A model that learned by ``corruption="blind_spot"`` predicts each pixel from the others, in
+        as many passes as there are pixels to a hidden one (4 by default), and brings its own value
+        back by the posterior mean, for noise of the standard deviations ``noise_at_black_`` and
+        ``noise_at_white_``, which ``fit`` measured.
         """
-        return self.reconstruct(X)
+        restored = self._restore(self._check_rows(X))
+        return restored.reshape(np.shape(X)) if np.ndim(X) > 1 else restored
+
+    def _restore(self, rows: NDArray[Any]) -> NDArray[np.floating]:
+        """Restore checked rows."""
+        return self._decode(self._encode(rows), rows.shape[1:])
 
     def reconstruction_error(self, X: Any) -> NDArray[np.floating]:
         """Measure the error of the reconstruction of each row; lower is better.

@@ -217,16 +217,7 @@ class PictureRestorer:
         DataError
             If there is no model for them.
         """
-        if (count != 3 or shows_colours) and self._network(count) is not None:
-            return None
-        if self._network(1) is not None:
-            return "channels"
-        if self._network(3) is not None:
-            return "grey"
-        raise DataError(
-            f"it has {count} channels, and the model takes pictures of others; give it pictures as "
-            "it learned from, or train on such"
-        )
+        return self._chosen(count, shows_colours)[0]
 
     def knows(self, count: int, shows_colours: bool, dtype: np.dtype[Any]) -> bool:
         """Return whether pictures of a type and some channels are in the units of their model."""
@@ -234,10 +225,17 @@ class PictureRestorer:
         return model_tones(network.model.scaling_, dtype) is not None
 
     def _chosen(self, count: int, shows_colours: bool) -> tuple[str | None, _Network]:
-        way = self.takes(count, shows_colours)
-        network = self._network(count if way is None else 3 if way == "grey" else 1)
-        assert network is not None  # noqa: S101 (for the type checker)
-        return way, network
+        """Return how pictures of some channels are restored, and by which network."""
+        if (count != 3 or shows_colours) and (network := self._network(count)) is not None:
+            return None, network
+        if (network := self._network(1)) is not None:
+            return "channels", network
+        if (network := self._network(3)) is not None:
+            return "grey", network
+        raise DataError(
+            f"it has {count} channels, and the model takes pictures of others; give it pictures as "
+            "it learned from, or train on such"
+        )
 
     def _network(self, count: int) -> _Network | None:
         if count not in self._networks:

@@ -326,7 +326,7 @@ class Snapshot:
         """Damage one row, and let the model restore it."""
         model, row = self.require_decoder(), picture.row
         damaged = row if corruption == "none" else self._damage(row, corruption, amount, seed)
-        restored = model.reconstruct(damaged[None])[0]
+        restored = model.denoise(damaged[None])[0]
         return {
             "picture": self.picture(row),
             "damaged": self.picture(damaged),
