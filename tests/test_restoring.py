@@ -211,3 +211,12 @@ def test_levels_of_damage_are_ranges_by_default():
     both = DenoisingAutoencoder(corruption=["jpeg", "gaussian"], max_epochs=1, random_state=SEED)
     both.set_params(corruption_level=["auto", 0.3])
     assert both.fit(X).choices_["architecture"].value == "restoring"
+
+
+def test_a_few_pictures_are_learned_from_for_a_bounded_time():
+    """With 4 000 steps in view, twenty pictures would be seen 4 000 times each."""
+    model = DenoisingAutoencoder(
+        2, architecture="restoring", hidden_layer_sizes=(2,), random_state=SEED
+    ).fit(pictures(20, 16, 16))
+    assert model.choices_["max_epochs"].value == 300
+    assert model.choices_["batch_size"].value == 20

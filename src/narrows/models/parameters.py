@@ -129,9 +129,11 @@ class Parameters:
         on the command line 0.02:0.2. One for all corruptions, or one for each. "auto" takes a range
         where the architecture is "restoring" or "restoring_1d", of "gaussian" 0 to 0.2.
     max_epochs : int or "auto", default="auto"
-        Passes over the data; "auto" chooses 5 to 100 from the number of rows.
+        Passes over the data; "auto" chooses 5 to 100 from the number of rows, and up to 300 of few
+        rows for "restoring" and "restoring_1d".
     batch_size : int or "auto", default="auto"
-        Rows per step; "auto" chooses 32 to 512 from the number of rows.
+        Rows per step; "auto" chooses 32 to 512 from the number of rows, and for "restoring" and
+        "restoring_1d" 1 to 128 from the number of their places.
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
         takes 0.002 for "restoring" and "restoring_1d", 0.006 for "pca_residual" (0.003 for 1 024

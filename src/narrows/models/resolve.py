@@ -58,8 +58,9 @@ _FEW_PICTURES, _MOST_VALUES = 2_000, 1 << 18
 _KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 # Steps after which longer training hardly lowers the error of the data sets tried, and epochs.
 _STEPS, _STEPS_FROM_PCA = 9_000, 800
-# Places and rows of a step, and steps, where rows are restored at several scales.
+# Places and rows of a step, steps, and epochs, where rows are restored at several scales.
 _PLACES_A_STEP, _MOST_RESTORED, _STEPS_TO_RESTORE = 1 << 16, 128, 4_000
+_MOST_EPOCHS_TO_RESTORE = 300
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
 # Where a loss looks at hidden pixels alone, and at their noise, its gradients bear this share of a
 # learning rate.
@@ -578,7 +579,8 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
     epochs, rate, decay = model.max_epochs, model.learning_rate, model.weight_decay
     if isinstance(epochs, str):
         if kind.starts_at_input:
-            epochs = max(_FEWEST_EPOCHS, -(-_STEPS_TO_RESTORE // -(-n_rows // size)))
+            epochs = -(-_STEPS_TO_RESTORE // -(-n_rows // size))
+            epochs = min(_MOST_EPOCHS_TO_RESTORE, max(_FEWEST_EPOCHS, epochs))
         else:
             epochs = _choose_max_epochs(n_rows, size, from_pca=kind.starts_at_pca)
     if isinstance(rate, str):
@@ -601,6 +603,7 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         seed=seed,
         device=choose_device(model.device),
         beats_start=kind.starts_at_pca,
+        starts_at_input=kind.starts_at_input,
         # Where layers are few, collapses are rare, and the norm of all weights is a cost.
         clips=kind.clips or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
     )

@@ -83,6 +83,9 @@ class TrainSettings:
     beats_start : bool
         Whether the first weights are kept unless the learned ones are significantly better on the
         held-out rows.
+    starts_at_input : bool
+        Whether the first weights return each row as it is, so that the first loss is that of the
+        damage, and no mean row's.
     clips : bool
         Whether gradients of a norm far above the usual one are scaled down.
     """
@@ -96,6 +99,7 @@ class TrainSettings:
     device: torch.device
     cycle: bool = True
     beats_start: bool = False
+    starts_at_input: bool = False
     clips: bool = False
 
 
@@ -285,7 +289,9 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 if history.best_epoch == epoch + 1:
                     state.best = _copied_weights(network)
             state.step, state.means = 0, Means()
-            if settings.cycle and (not is_finite or has_collapsed(history)):
+            if settings.cycle and (
+                not is_finite or has_collapsed(history, at_input=settings.starts_at_input)
+            ):
                 history.restarts.append(len(epochs))
                 if rank == 0:
                     _warn_of_collapse(history, epoch + 1, record["loss"])
@@ -578,11 +584,12 @@ def _rate_share(history: History) -> float:
     return _RESTART_SHARE ** len(history.restarts)
 
 
-def has_collapsed(history: History) -> bool:
+def has_collapsed(history: History, *, at_input: bool = False) -> bool:
     """Return whether training has collapsed since it last went back to its best weights.
 
     It has when it has lost more than half of all that it gained: its loss is nearer to that of its
-    first step, at which a decoder gives the mean row, than to its own best.
+    first step, at which a decoder gives the mean row, than to its own best. Networks that start at
+    PCA, or at their input (``at_input``), have to lose as much as the first loss.
 
     Examples
     --------
@@ -595,6 +602,10 @@ def has_collapsed(history: History) -> bool:
     >>> from_pca.initial_loss, from_pca.start = 0.0252, {"epoch": 0, "validation_loss": 0.0251}
     >>> has_collapsed(from_pca)
     False
+    >>> of_few_pictures = run(3.4, 2.1, 3.3, 3.4)
+    >>> of_few_pictures.initial_loss = 3.5
+    >>> has_collapsed(of_few_pictures, at_input=True)
+    False
     """
     losses, first = [record["loss"] for record in history.epochs], history.initial_loss
     since = len(losses) - (history.restarts[-1] if history.restarts else 0)
@@ -605,9 +616,9 @@ def has_collapsed(history: History) -> bool:
     if first <= best:  # nothing was gained that could be lost
         return False
     usual = median(abs(b - a) for a, b in pairwise(before))
-    # The first step of a network that starts at PCA is no mean row: it has little to gain or lose.
-    pca = 0.0 if history.start is None else abs(first)
-    least = max((first - best) / 2, _COLLAPSED_TIMES * usual, pca)
+    # The first step of such a network is no mean row: it has little to gain or lose.
+    own = abs(first) if at_input or history.start is not None else 0.0
+    least = max((first - best) / 2, _COLLAPSED_TIMES * usual, own)
     return all(loss - best > least for loss in late)
 
 
