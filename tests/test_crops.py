@@ -136,7 +136,7 @@ def test_fit_of_a_path_learns_from_crops(folder):
         DenoisingAutoencoder(8, max_epochs=1, random_state=SEED).fit(folder)
 
 
-def test_train_says_what_more_epochs_may_bring(run, tmp_path):
+def test_train_says_what_half_of_the_epochs_gave_and_how_to_go_on(run, tmp_path):
     y, x = np.mgrid[:200, :240]
     pixels = 128 + 100 * np.sin(x / 9) * np.cos(y / 13)
     Image.fromarray(pixels.round().astype(np.uint8)).save(tmp_path / "waves.png")
@@ -150,6 +150,11 @@ def test_train_says_what_more_epochs_may_bring(run, tmp_path):
     errors = [epoch["validation_reconstruction"] / 64**2 for epoch in model.history_.epochs]
     assert found["at_end"] == pytest.approx(-10 * np.log10(min(errors)))
     assert found["after_half"] == pytest.approx(-10 * np.log10(min(errors[:2])))
+    again = run(
+        "train", tmp_path / "waves.png", "--resume", tmp_path / "m", "-o", tmp_path / "n",
+        "--max-epochs", "5",
+    )  # fmt: skip
+    assert f"--resume {tmp_path / 'n'} --max-epochs 10 goes on" in again.out
 
 
 def test_reports_judge_crops_at_full_resolution(run, folder, tmp_path):
