@@ -1,7 +1,7 @@
 """Make the denoisers that ship with Narrows, from pictures that anyone may use for anything.
 
     pip install scikit-image==0.26.0 matplotlib
-    python tools/make_denoiser.py [--steps 8000] [--only 1 3] [--to src/narrows/builtin]
+    python tools/make_denoiser.py [--steps 7000] [--only 1 3] [--to src/narrows/builtin]
 
 Learned from are generated "dead leaves": shapes of random sizes, colours and textures that cover
 each other (Lee, Mumford & Huang 2001, "Occlusion models for natural images"; Achddou, Gousseau &
@@ -52,7 +52,7 @@ WIDTHS, CHANNELS_OF_MAPS, BATCH = (32, 40, 56), 24, 16
 def main():
     """Make one denoiser, or both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=8_000)
+    parser.add_argument("--steps", type=int, default=7_000)
     parser.add_argument("--only", type=int, nargs="*", default=[1, 3], choices=[1, 3])
     parser.add_argument("--to", type=Path, default=Path("src/narrows/builtin"))
     arguments = parser.parse_args()
@@ -66,6 +66,7 @@ def main():
             hidden_layer_sizes=WIDTHS,
             corruption="gaussian",
             corruption_level=LEVELS,
+            output="clip",
             batch_size=BATCH,
             max_epochs=max(1, round(arguments.steps * BATCH / len(X))),
             early_stopping=False,
