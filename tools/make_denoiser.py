@@ -67,6 +67,7 @@ def main():
             corruption="gaussian",
             corruption_level=LEVELS,
             output="clip",
+            learning_rate=0.002,
             batch_size=BATCH,
             max_epochs=max(1, round(arguments.steps * BATCH / len(X))),
             early_stopping=False,
