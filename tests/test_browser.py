@@ -376,7 +376,7 @@ def test_curves_grow_while_a_run_is_written(page, served: Served) -> None:
 
 def test_the_report_is_there(page, served: Served) -> None:
     page.goto("/")
-    page.get_by_role("link", name="Report").press("Enter")
+    page.get_by_role("link", name="Report", exact=True).press("Enter")
     page.set_default_timeout(150_000)
     report = page.frame_locator("iframe")
     report.get_by_role("heading", name="Verdict").wait_for()
@@ -400,8 +400,8 @@ def test_a_changed_library_has_another_report(chromium, served: Served, tmp_path
         frame = page.frame_locator("iframe")
         expect(frame.locator("body")).to_contain_text("40", timeout=150_000)
         library.add(served.X[40:97])
-        page.get_by_role("link", name="Match").click()
-        page.get_by_role("link", name="Report").click()
+        page.get_by_role("link", name="Match", exact=True).click()
+        page.get_by_role("link", name="Report", exact=True).click()
         says(page, "a newer report is being made")
         expect(frame.locator("body")).to_contain_text("97", timeout=150_000)
 

@@ -8,7 +8,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from browser_kit import CHROMIUM, chromium, watched  # noqa: F401 (a fixture)
+from browser_kit import CHROMIUM, watched
 from PIL import Image
 
 from narrows.evaluation import BesideClassics, restored_page
@@ -148,7 +148,7 @@ def test_a_picture_of_several_channels_shows_the_first():
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 @pytest.mark.parametrize("width", [1280, 400])
-def test_the_page_fits_and_its_line_moves(chromium, tmp_path, width):  # noqa: F811 (a fixture)
+def test_the_page_fits_and_its_line_moves(chromium, tmp_path, width):
     file = tmp_path / "page.html"
     file.write_text(restored_page(beside_of()), encoding="utf-8")
     address = file.as_uri()
