@@ -65,7 +65,11 @@ BENCHMARKS = {
     "restoring-classics": ("restoring", "classics", None),
     "restoring-shipped": ("restoring", "shipped", None),
     "restoring-folder": ("restoring", "folder", None),
-    "restoring-trained": ("restoring", "trained", None),
+    "restoring-trained": ("restoring", "trained --minutes 60", None),
+    "restoring-clean": ("restoring", "clean", None),
+    "restoring-memory": ("restoring", "memory", None),
+    "blind-spot-folder": ("blind_spot", "folder", None),
+    "blind-spot-single": ("blind_spot", "single", None),
     "adding": ("library", "adding", None),
     "opening": ("library", "startup", None),
     "web": ("web", "", None),
@@ -75,6 +79,7 @@ WITH_DATA = ("defaults", "choice", "quality", "recall", "reranking", "shuffling"
 ONLY_WITH_FOLDER = (
     "sparse", "anomalies", "matching", "duplicates", "adding", "opening", "noise-levels",
     "restoring-classics", "restoring-shipped", "restoring-folder", "restoring-trained",
+    "restoring-clean", "restoring-memory", "blind-spot-folder", "blind-spot-single",
 )  # fmt: skip
 
 

@@ -5,6 +5,8 @@
     python -m benchmarks.restoring shipped --folder DATA
     python -m benchmarks.restoring folder --folder DATA [--epochs N]
     python -m benchmarks.restoring trained --folder DATA [--minutes 10]
+    python -m benchmarks.restoring clean --folder DATA
+    python -m benchmarks.restoring memory --folder DATA [--megapixels 100]
 
 Judged are every tenth of the 200 photographs of DATA/photos/bsds-train, which no section learns
 from; nor does any learn from the cuttings of DATA/photos/train400 that show one of them, found by
@@ -18,7 +20,9 @@ own, and the correlation of neighbours' noise. "classics" compares the classics.
 denoiser that comes with Narrows, as it is. "folder" is a newcomer's use: `narrows train FOLDER
 --model denoising`, then `narrows denoise` on files with noise; of the folder's 340 photographs, in
 grey and colours, every third has another size. "trained" is one model for all levels, learned from
-grey photographs within some minutes.
+grey photographs within so many CPU-minutes.
+"clean" is `narrows denoise` on files with hardly any noise, or none. "memory" is the same on one
+large picture: the largest resident memory of the whole process, the picture's bytes subtracted.
 BM3D takes part where `pip install bm3d` was run (its licence allows non-commercial use only).
 """
 
@@ -279,12 +283,94 @@ def trained(given):
     relations(found, {level: goals.get(level, 0.0) for level in given.levels})
 
 
+def write_noisy(files, work, mode, level):
+    """Write photographs and their noisy versions, both in 8 bits, into two folders."""
+    for place in ("original", "noisy"):
+        (work / place).mkdir(parents=True)
+    for number, file in enumerate(files):
+        pixels = pixels_of(file, mode)
+        noisy = with_noise(pixels, level, number).round().clip(0, 255)
+        for place, shown in (("original", pixels), ("noisy", noisy)):
+            Image.fromarray(shown.astype(np.uint8)).save(work / place / f"{file.stem}.png")
+
+
+def clean(given):
+    _, judged = photographs(given.folder)
+    judged = judged[: given.pictures]
+    print(f"\n{len(judged)} pictures in files of 8 bits, the denoisers that ship")
+    table("pixels", "level", "change of PSNR, dB", "least", "changed by (root mean square)")
+    found = {}
+    for mode, name in (("L", "grey"), ("RGB", "colour")):
+        for level in (0, 1, 2, 3, 5):
+            with tempfile.TemporaryDirectory() as temporary:
+                work = Path(temporary) / "pictures"
+                write_noisy(judged, work, mode, level)
+                told, _ = narrows("denoise", work / "noisy", "-o", work / "restored")
+                scores = {
+                    place: [
+                        psnr(pixels_of(one, mode), pixels_of(work / "original" / one.name, mode))
+                        for one in sorted((work / place).iterdir())
+                    ]
+                    for place in ("noisy", "restored")
+                    if level
+                }
+            change = f"{told['rms_change']:.2f}"
+            if not level:
+                row(name, level, "", "", change)
+                continue
+            gains = np.subtract(scores["restored"], scores["noisy"])
+            found[name, level] = gains.mean()
+            row(name, level, f"{gains.mean():+.2f}", f"{gains.min():+.2f}", change)
+    table("what", "measured", "goal", "met")
+    for (name, level), gain in found.items():
+        compared(f"dB gained, {name}, level {level}", gain, -0.1)
+
+
+def memory(given):
+    files = [pixels_of(file, "RGB") for file in photographs(given.folder)[1]]
+    side = round((given.megapixels * 1e6) ** 0.5)
+    table("pixels", "megapixels", "CPU-seconds", "largest resident memory above the picture, MB")
+    found = {}
+    for channels, name in ((1, "grey"), (3, "colour")):
+        tile = max(files, key=lambda pixels: pixels.size)[..., :channels].squeeze()
+        noisy = with_noise(tile, 25, 0).round().clip(0, 255).astype(np.uint8)
+        repeats = [-(-side // n) for n in noisy.shape[:2]] + [1] * (noisy.ndim - 2)
+        large = np.tile(noisy, repeats)[:side, :side]
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary) / "large.png"
+            Image.fromarray(large).save(file, compress_level=1)
+            size, seconds = large.nbytes, sum(os.times()[2:4])
+            del large
+            peak = memory_of(
+                "denoise", file, "-o", file.with_name("restored.png"), "--max-pixels", 2 * side**2
+            )
+        seconds = sum(os.times()[2:4]) - seconds
+        found[name] = (peak - size) / 1e6
+        row(name, f"{side**2 / 1e6:.0f}", f"{seconds:.0f}", f"{found[name]:.0f}")
+    table("what", "measured", "goal", "met")
+    for name, above in found.items():
+        compared(f"MB above the picture, {name}", above, 1000, at_most=True)
+
+
+def memory_of(*command):
+    """Run the command line, and return the largest resident memory of its process in bytes."""
+    run = [sys.executable, "-m", "narrows", *map(str, command), "--json"]
+    process = subprocess.Popen(run, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"narrows {command[0]} ended with the status {process.returncode}")
+    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 SECTIONS = {
     "levels": levels,
     "classics": classics,
     "shipped": shipped,
     "folder": folder,
     "trained": trained,
+    "clean": clean,
+    "memory": memory,
 }
 
 
@@ -297,6 +383,7 @@ def main():
     parser.add_argument("--levels", type=int, nargs="+", default=[15, 25, 50])
     parser.add_argument("--epochs", type=int, help='of "folder"; by default those of the command')
     parser.add_argument("--minutes", type=float, default=10, help='of "trained"')
+    parser.add_argument("--megapixels", type=float, default=100, help='of "memory"')
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.sections or SECTIONS:
