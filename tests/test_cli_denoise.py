@@ -119,6 +119,29 @@ def test_sixteen_bits_are_not_rounded_to_eight_on_the_way(
     np.testing.assert_allclose(made, truth.clip(0, 65535), atol=1)
 
 
+def test_thorough_is_the_mean_over_all_orientations(
+    models: dict[str, Path], tmp_path: Path, run: Run
+) -> None:
+    """Sides that are multiples of all strides need no padding."""
+    given = eight(noisy(WAVES[5][:32, :64], 20))
+    Image.fromarray(given).save(tmp_path / "a.png")
+    model = load(models["grey"])
+    made = []
+    for turns in range(4):
+        for mirror in (False, True):
+            turned = np.rot90(given, turns)
+            turned = turned[:, ::-1] if mirror else turned
+            restored = model.denoise(turned[None].copy())[0]
+            restored = restored[:, ::-1] if mirror else restored
+            made.append(np.rot90(restored, -turns))
+    words = ["denoise", models["grey"], "a.png", "--even-if-clean", "--json"]
+    assert run(*words, "-o", "quick.png").json["thorough"] is False
+    assert run(*words, "-o", "b.png", "--thorough").json["thorough"] is True
+    found = np.asarray(Image.open("b.png")).astype(float)
+    np.testing.assert_allclose(found, np.mean(made, axis=0).clip(0, 255), atol=0.51)
+    assert (found != np.asarray(Image.open("quick.png"))).any()
+
+
 def test_strength_is_the_multiple_of_the_change(
     models: dict[str, Path], tmp_path: Path, run: Run
 ) -> None:
@@ -386,7 +409,7 @@ def test_options_without_effect_are_refused(
         refused = run("denoise", models["grey"], folder / "grey.png", "-o", "x.png", *words)
         assert refused.code == 2
     np.save(tmp_path / "x.npy", eight(WAVES[:2]))
-    for words in (["--strength", "0.5"], ["--even-if-clean"]):
+    for words in (["--strength", "0.5"], ["--even-if-clean"], ["--thorough"]):
         refused = run("denoise", models["grey"], "x.npy", "-o", "y.npy", *words)
         assert (refused.code, "is for picture files" in refused.err) == (2, True)
     assert run("denoise", models["grey"], "x.npy", "-o", "y.npy").code == 0

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from narrows import DenoisingAutoencoder
-from narrows.models.tiles import Tiling, reach_of, restore_in_bands, restore_part
+from narrows.models.orientations import mean_over_orientations
+from narrows.models.tiles import GRID, Tiling, reach_of, restore_in_bands, restore_part
 
 SEED = 0
 RNG = np.random.default_rng(SEED)
@@ -39,6 +40,15 @@ def test_tiles_give_what_the_whole_gives(model, size, tiling):
     made = in_tiles(lambda part: model.denoise(part[None])[0], picture, tiling)
     assert whole.std() > 1  # which differs from place to place
     np.testing.assert_allclose(made, whole, atol=0.01)
+
+
+def test_tiles_give_what_the_whole_gives_in_all_orientations(model):
+    def restore(part):
+        return mean_over_orientations(lambda turned: model.denoise(turned[None])[0], part, GRID)
+
+    picture = RNG.integers(0, 256, (97, 235), np.uint8)
+    made = in_tiles(restore, picture, Tiling(128, 64))
+    np.testing.assert_allclose(made, restore(picture), atol=0.01)
 
 
 def test_the_tiling_of_a_model_covers_what_it_sees(model):

@@ -48,6 +48,12 @@ if TYPE_CHECKING:
     help="Apply a picture's change in full, where little noise is found in it as well.",
 )
 @click.option(
+    "--thorough",
+    is_flag=True,
+    help="Restore each picture in all of its eight orientations and average the results, which "
+    "restores better and takes eight times as long.",
+)
+@click.option(
     "--clean",
     type=options.PATH,
     help="The clean originals, of the same names or in the same order, with which the restored "
@@ -67,6 +73,7 @@ def command(
     to: Path,
     strength: float,
     even_if_clean: bool,
+    thorough: bool,
     clean: Path | None,
     page: Path | None,
     overwrite: bool,
@@ -84,10 +91,17 @@ def command(
     path, data = _parted(given)
     check_page(page, overwrite=overwrite)
     if are_photographs(data, to, how):
-        more = {"overwrite": overwrite, "even_if_clean": even_if_clean}
+        more = {"overwrite": overwrite, "even_if_clean": even_if_clean, "thorough": thorough}
         if restore_photographs(path, data, to, clean, how, strength=strength, page=page, **more):
             return
-    _refuse_shares(data, strength, even_if_clean)
+    _refuse_options_of_pictures(
+        data,
+        {
+            f"--strength {strength:g}": strength != 1,
+            "--even-if-clean": even_if_clean,
+            "--thorough": thorough,
+        },
+    )
     if page is not None and is_signal(data, how["as_signal"]):
         raise no_pictures(data)
     model = _check_model(path, data)
@@ -129,7 +143,7 @@ def _check_model(path: Path | None, data: Path) -> Path:
     return path
 
 
-def _refuse_shares(data: Path, strength: float, even_if_clean: bool) -> None:
+def _refuse_options_of_pictures(data: Path, given: dict[str, bool]) -> None:
     """Refuse the options of pictures that keep their size for other data.
 
     Raises
@@ -139,8 +153,7 @@ def _refuse_shares(data: Path, strength: float, even_if_clean: bool) -> None:
     """
     from narrows.errors import ParameterError
 
-    if strength != 1 or even_if_clean:
-        name = "--even-if-clean" if strength == 1 else f"--strength {strength:g}"
+    for name in (name for name, is_given in given.items() if is_given):
         raise ParameterError(
             f"{name} is for picture files and models that restore them at their own size, and "
             f"'{data}' is not restored so; leave it out"

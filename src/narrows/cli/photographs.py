@@ -54,6 +54,7 @@ def restore_photographs(
     *,
     strength: float,
     even_if_clean: bool,
+    thorough: bool,
     page: Path | None,
     overwrite: bool,
 ) -> bool:
@@ -80,7 +81,7 @@ def restore_photographs(
     refuse_signal_options(**how["signal"])
     how["reading"]["options"].check_use(data)
     _refuse_first_page()
-    restorer = PictureRestorer(models.get, strength, even_if_clean=even_if_clean)
+    restorer = PictureRestorer(models.get, strength, even_if_clean=even_if_clean, thorough=thorough)
     files, left_out = _files_of(data, how["reading"]["exclude"])
     places = _places(data, files, to, overwrite=overwrite)
     root = data if is_folder(data) else data.parent
@@ -98,7 +99,8 @@ def restore_photographs(
         skip_unreadable=how["reading"]["skip_unreadable"] and is_folder(data),
     )  # fmt: skip
     _warn(done)
-    record: dict[str, Any] = {"output": to, "strength": strength, "model": path or _BUILT_IN}
+    record: dict[str, Any] = {"output": to, "strength": strength, "thorough": thorough}
+    record["model"] = path or _BUILT_IN
     line = _told(record, done, root)
     record["skipped"] = [{"path": path, "reason": reason} for path, reason in skipped]
     if left_out is not None and any(left_out.as_json().values()):
