@@ -19,7 +19,6 @@ from narrows.cli.exchange import (
     restore_signal,
     write_restored,
 )
-from narrows.cli.originals import originals_of
 from narrows.cli.photographs import are_photographs, restore_photographs
 from narrows.texts import counted
 
@@ -225,6 +224,7 @@ def _compare(
     """
     import numpy as np
 
+    from narrows.data.pairs import originals_of
     from narrows.data.reading import picture_named
     from narrows.evaluation import compare_files_with_clean, compare_with_clean
 

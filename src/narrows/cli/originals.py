@@ -1,7 +1,7 @@
 """Restored pictures beside their clean originals: which belong together, and how alike they are."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from narrows.texts import counted
@@ -30,6 +30,7 @@ class Scores:
             If one has none, or several.
         """
         from narrows.data.images import list_images
+        from narrows.data.pairs import originals_of
 
         is_folder = clean.is_dir()
         originals = list_images(clean, exclude).files if is_folder else [clean]
@@ -110,48 +111,6 @@ class Scores:
         record["ssim_window"] = after.ssim_window
         record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
         return words
-
-
-def originals_of(names: Sequence[str], clean_names: Sequence[str], path: Path) -> list[int]:
-    """Return the place of each damaged picture's original among the clean ones, by their names.
-
-    Raises
-    ------
-    DataError
-        If a picture has no original, or several.
-    """
-    from narrows.data.names import NameIndex
-    from narrows.errors import DataError
-
-    if len(names) == len(clean_names) == 1 or list(clean_names) == list(names):
-        return list(range(len(clean_names)))
-    by_name = NameIndex([[name] for name in clean_names])
-    by_stem = NameIndex([[_stem(name)] for name in clean_names])
-    order: list[int] = []
-    for name in names:
-        place = by_name.find(name)
-        if place is None:
-            place = by_stem.find(_stem(name))
-        if place is not None:
-            order.append(place)
-            continue
-        same = by_stem.alike(_stem(name))
-        why = (
-            f"has '{clean_names[same[0]]}' and '{clean_names[same[1]]}' for {name!r}; keep one"
-            if len(same) > 1
-            else f"has no clean original of {name!r}; give the originals the names of the damaged "
-            "pictures"
-        )
-        raise DataError(f"'{path}' {why}")
-    return order
-
-
-def _stem(name: str) -> str:
-    """Leave out the ending of a picture's name, which may differ from its original's."""
-    from narrows.data.reading import split_name
-
-    file, page = split_name(name)
-    return str(PurePosixPath(file).with_suffix("")) + page
 
 
 def _size(values: Any) -> str:

@@ -23,6 +23,7 @@ from narrows.cli.exchange import (
     refuse_signal,
     report_skipped,
 )
+from narrows.cli.pairs import of_pairs, read_all_pairs
 from narrows.cli.process import stopping
 from narrows.cli.resuming import (
     check_one_process,
@@ -129,6 +130,13 @@ class TrainCommand(options.Verb):
     "--corruption blind_spot. The noise of neighbouring pixels has to be independent.",
 )
 @click.option(
+    "--clean",
+    type=options.PATH,
+    metavar="FOLDER",
+    help="With --model denoising: the clean originals of DATA, picture files of the same names and "
+    "sizes, or rows in the same order. --corruption, by default none, adds to DATA's own damage.",
+)
+@click.option(
     "--for",
     "purpose",
     type=click.Choice(["anomalies"]),
@@ -199,9 +207,12 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
     from narrows.errors import ParameterError
     from narrows.ranks import is_launched, together
 
+    if how["clean"] is not None:
+        how |= of_pairs(how)
     if how.pop("noisy"):
         how |= _of_noisy(how)
     if how.pop("purpose") is not None:
+        del how["clean"]
         return _train_detector(data, to, **how)
     if how["ray"] is None:
         if how["workers"] is not None:
@@ -335,6 +346,7 @@ def _train(
     to: Path,
     is_first: bool,
     *,
+    clean: Path | None,
     model_name: str,
     resume: Path | None,
     resumable: bool,
@@ -356,9 +368,8 @@ def _train(
     from narrows.atomic import check_output
     from narrows.data.frames import Frame
     from narrows.data.lazy_rows import LazyRows, stored
-    from narrows.scale.ray_training import fit_by_ray
     from narrows.storage import check_destination
-    from narrows.training.progress import logged, on_choices
+    from narrows.training.progress import logged
 
     check_destination(to, overwrite=overwrite)
     if log is not None:
@@ -372,33 +383,28 @@ def _train(
         resumed = {"resumed": note_resumed(resume, model)}
         pictures = shape_of(model, pictures)
     asked = column_parameters(signal["columns"] if window is None else None, drop, categorical)
-    if isinstance(model, TableAutoencoder):
+    found: Any
+    originals: list[Any] = []
+    paired: dict[str, Any] = {}
+    if clean is not None:
+        pairs, paired = read_all_pairs(data, clean, {**reading, **pictures})
+        X, found, read_again = pairs.damaged.for_model(), pairs.damaged, None
+        originals.append(pairs.clean.for_model())
+    elif isinstance(model, TableAutoencoder):
         table = read_to_resume(model, data, window, asked, reading["options"])
         X, found, read_again = table, NONE_SKIPPED, None
     else:
         X, found, read_again = _read_any(data, window, signal, {**reading, **pictures}, asked=asked)
         model = _of_table(model, asked, resume, ray) if isinstance(X, Frame) else model
     report_skipped(found.skipped)
-    note_choices = _note_choices_once()
-    with (
-        training(keeps=True),
-        on_choices(note_choices),
-        logged(log if is_first else None),
-        warnings.catch_warnings(),
-    ):
-        # This is reported below, with the model's folder.
-        warnings.filterwarnings("ignore", message="training was interrupted")
-        if resume is not None:
-            model.resume(X)
-        elif ray is None:
-            model.fit(X)
-        else:
-            # Each process reads rows that are not in memory.
-            is_read = isinstance(stored(X), LazyRows)
-            rows, sees = (read_again, [data]) if is_read else (X, [])
-            with one_answer():
-                model = fit_by_ray(model, rows, ray, workers=workers, sees=sees, stream=stream)
-            note_choices(model.choices_)  # which workers knew before the first step
+    rows, by_ray = X, None
+    if ray is not None:
+        # Each process reads rows that are not in memory.
+        is_read = isinstance(stored(X), LazyRows)
+        rows, sees = (read_again, [data]) if is_read else (X, [])
+        by_ray = {"address": ray, "workers": workers, "sees": sees, "stream": stream}
+    with training(keeps=True), logged(log if is_first else None):
+        model = _learn(model, [rows, *originals], by_ray, resumes=resume is not None)
     if not is_first:
         return 0
     model.save(to, overwrite=overwrite, resumable=resumable)
@@ -407,20 +413,47 @@ def _train(
     interrupted = model.history_.ended == "interrupted"
     if stopping.number is not None or interrupted:
         _note_stop(to, interrupted=interrupted, resumable=resumable)
+    _answer(model, to, len(X), found, {**resumed, **paired, "resumable": resumable})
+    return stopping.exit_code if interrupted else 0
+
+
+def _learn(model: Any, data: list[Any], by_ray: dict[str, Any] | None, *, resumes: bool) -> Any:
+    """Fit a model to rows, or to damaged and clean ones, in this process or by those of Ray."""
+    from narrows.scale.ray_training import fit_by_ray
+    from narrows.training.progress import on_choices
+
+    note_choices = _note_choices_once()
+    with on_choices(note_choices), warnings.catch_warnings():
+        # This is reported with the model's folder.
+        warnings.filterwarnings("ignore", message="training was interrupted")
+        if resumes:
+            return model.resume(*data)
+        if by_ray is None:
+            return model.fit(*data)
+        with one_answer():
+            model = fit_by_ray(model, *data, **by_ray)
+        note_choices(model.choices_)  # which workers knew before the first step
+    return model
+
+
+def _answer(model: Any, to: Path, count: int, found: Any, more: dict[str, Any]) -> None:
+    """Say what was learned, from how many rows or pairs, and how well."""
+    from narrows import TableAutoencoder
+
     kinds = (
         note_kinds(model.column_encoder_)
         if isinstance(model, TableAutoencoder)
         else reading_record(found)
     )
-    record = {"output": to, "rows": len(X), **_figures(model), **resumed, **kinds}
+    record = {"output": to, "rows": count, **_figures(model), **kinds, **more}
+    rows = counted(count, "pair" if "clean" in more else "row")
     answer(
-        {**record, "resumable": resumable},
-        f"{record['model']} with {code_words(model.spec_)}, trained on {counted(len(X), 'row')} "
+        record,
+        f"{record['model']} with {code_words(model.spec_)}, trained on {rows} "
         f"for {counted(record['epochs'], 'epoch')} ({record['seconds']:.1f} s), in {to}",
         *([_PCA_KEPT] if _kept_pca(model) else []),
         *psnr_words(model, to),
     )
-    return stopping.exit_code if interrupted else 0
 
 
 def _note_stop(to: Path, *, interrupted: bool, resumable: bool) -> None:

@@ -189,7 +189,7 @@ def cut(
         file: size or (side, side) for file, size in zip(files, sizes, strict=True)
     }
     rng = np.random.default_rng(_SEED)
-    places = _choose_places(list(known.values()), side, rng, overlap=overlap)
+    places = _choose_places([known[file] for file in files], side, rng, overlap=overlap)
     first = np.concatenate([[0], np.cumsum([len(one) for one in places])])
     count = int(first[-1])
     check_fits(

@@ -74,6 +74,7 @@ __all__ = [
     "check_destination",
     "check_excludable",
     "holds_rows",
+    "picture_files",
     "read",
     "takes_pictures",
     "write",
@@ -355,6 +356,36 @@ def read(
         file_type=gathered.kind.name,
         scaled=scaling is not None,
     )
+
+
+def picture_files(path: Path, exclude: str | Sequence[str] = ()) -> tuple[Listing, Path] | None:
+    """List the picture files that a path names.
+
+    Parameters
+    ----------
+    path : Path
+        A picture file, or a folder of such.
+    exclude : str or sequence of str
+        See :func:`read`.
+
+    Returns
+    -------
+    (Listing, Path) or None
+        The files, and the folder within which their paths are names of rows; None for rows that
+        are no picture files.
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError, DataError, ParameterError
+        As :func:`read`.
+    """
+    check_exists(path, _readable)
+    check_excludable(path, exclude)
+    if path.is_dir() and not is_lance(path):
+        folder = _look(path, exclude)
+        return None if folder.kind is not None else _list_pictures(path, exclude, folder, None)
+    is_picture = path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+    return _list_pictures(path, exclude, None, None) if is_picture else None
 
 
 def _check_takes_pictures(path: Path, sample_shape: tuple[int, ...], of_pictures: bool) -> None:

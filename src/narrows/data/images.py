@@ -402,11 +402,15 @@ def gather(
     skip_unreadable: bool,
     resizing: Resizing | None,
     crops: int | None = None,
+    found: Scan | None = None,
     progress: Progress | None,
 ) -> Gathered:
-    """Read picture files that a path names; see :func:`narrows.data.files.read`."""
+    """Read picture files that a path names; see :func:`narrows.data.files.read`.
+
+    With ``found``, these are the pictures, whose headers have been read.
+    """
     notes = Notes()
-    found = scan(files, how)
+    found = scan(files, how) if found is None else found
     kind = common_type(found.types) if scaling is None else _type_of(found)
     learned = sample_shape is not None
     resizing = resizing or ("quiet" if learned or image_size != "auto" else "say")

@@ -7,6 +7,7 @@ the values in J(x~), those that were drawn to be damaged, plus beta times the su
 
 from collections.abc import Sequence
 from dataclasses import field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ from narrows.models.resolve import learns_from_crops
 from narrows.models.runs import TrainingData
 from narrows.models.validation import check_columns, check_number, check_rows, shape_of
 from narrows.networks import Network
+from narrows.training.state import Snapshot
 
 # The number of rows whose reconstructions are held at once to be compared.
 _ROWS_COMPARED = 1024
@@ -57,6 +59,9 @@ class DenoisingAutoencoder(BaseAutoencoder):
         Of models that learned by ``corruption="blind_spot"``: the standard deviation of the noise
         that the rows had at ``scaling_.low`` and ``scaling_.high``, in the data's units; the
         variance is linear between.
+    from_pairs_ : bool
+        Whether damaged rows and their clean originals were learned from, rather than clean rows
+        that ``corruption`` damages, or noisy ones.
     {attributes}
 
     Examples
@@ -93,7 +98,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
     corrupted_weight: float = 1.0
     intact_weight: float | Literal["auto"] = "auto"
 
-    _findings: ClassVar[tuple[str, ...]] = ("noise_at_black_", "noise_at_white_")
+    _findings: ClassVar[tuple[str, ...]] = ("noise_at_black_", "noise_at_white_", "from_pairs_")
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn to restore clean rows from damaged ones.
@@ -103,8 +108,10 @@ class DenoisingAutoencoder(BaseAutoencoder):
         X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Clean rows, which ``corruption`` damages during training; or, with ``y``, damaged rows.
             With ``corruption="blind_spot"`` noisy rows, of which no clean ones are needed.
-        y : array-like of the shape of X, optional
-            The clean rows. Labels, of shape (n,) or (n, 1), are ignored.
+        y : array-like of the shape of X, or path, optional
+            The clean rows. Labels, of shape (n,) or (n, 1), are ignored. Of two folders of picture
+            files, those of the same names are pairs, of any sizes
+            (:func:`narrows.data.pairs.read_pairs`).
         sample_weight : array-like of shape (n,), optional
             Weight of each row or pair of rows; see :meth:`BaseAutoencoder.fit`.
 
@@ -127,7 +134,8 @@ class DenoisingAutoencoder(BaseAutoencoder):
 
         Notes
         -----
-        With pairs, ``corruption`` adds to the existing damage; ``None`` adds none.
+        With pairs, ``corruption`` adds to the existing damage; ``None`` adds none. Models that
+        restore learn from crops of picture files, at the same places of both.
 
         Examples
         --------
@@ -161,6 +169,8 @@ class DenoisingAutoencoder(BaseAutoencoder):
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, *, fitting: bool) -> TrainingData:
         _check_order(X, y)
+        if _name_pairs(X, y):
+            X, y = self._read_pairs(X, y, fitting=fitting)
         owner = None if fitting else self
         crops = SIDE if fitting and y is None and learns_from_crops(self) else None
         targets, X = read_rows(y, owner), read_rows(X, owner, crops)
@@ -190,6 +200,20 @@ class DenoisingAutoencoder(BaseAutoencoder):
             raise _unequal(damaged.shape, clean.shape)
         (clean, damaged), weights = without_zero_weights(sample_weight, clean, damaged)
         return TrainingData(clean, damaged, weights)
+
+    def _read_pairs(self, damaged: Any, clean: Any, *, fitting: bool) -> tuple[Any, Any]:
+        """Read damaged pictures and their clean originals from files."""
+        from narrows.data.pairs import read_pairs
+
+        crops = SIDE if learns_from_crops(self) else None
+        shape = None if fitting or crops else self.sample_shape_
+        pairs = read_pairs(damaged, clean, crops=crops, sample_shape=shape)
+        return pairs.damaged.values, pairs.clean.values
+
+    def _fit(self, data: TrainingData, begun: Snapshot | None = None) -> Self:
+        super()._fit(data, begun)
+        self.from_pairs_ = np.bool_(data.damaged is not None)
+        return self
 
     def _cut(self, X: Any, weights: Any, *, fitting: bool) -> tuple[Any, Any]:
         """Cut crops out of large pictures in memory, so that a few, or one, make many rows."""
@@ -283,6 +307,16 @@ def _are_clean(y: Any, X: Any) -> bool:
         return True
     shape, shape_of_x = shape_of(y)[1:], shape_of(X)[1:]
     return len(shape) > 0 and (shape != (1,) or shape_of_x == (1,))
+
+
+def _name_pairs(X: Any, y: Any) -> bool:
+    """Return whether ``y`` is the path of picture files, the clean originals of others."""
+    if not (isinstance(X, str | Path) and isinstance(y, str | Path)):
+        return False
+    # Imported here, as the readers of pictures take a while to import.
+    from narrows.data.files import picture_files
+
+    return picture_files(Path(y)) is not None
 
 
 def _warn_of_correlation(X: Any) -> None:

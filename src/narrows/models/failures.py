@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows import ranks
@@ -32,6 +33,8 @@ _PAIRS, _PAIRED_VALUES = 1024, 1 << 22
 # The largest squared distance of damaged from clean rows, relative to that of the mean row; rows
 # paired at random have 2.
 _UNLIKE = 1.5
+# The most times by which the contrast of pictures may differ from that of their clean originals.
+_CONTRAST = 4.0
 
 _warns = ContextVar("warns", default=True)
 
@@ -104,7 +107,10 @@ def warn_of_failure(
 
 
 def warn_of_unlike_pairs(clean: AnyRows, damaged: AnyRows, *, stacklevel: int) -> None:
-    """Warn of pairs whose rows are no nearer to each other than rows drawn at random are."""
+    """Warn of pairs whose rows are no nearer to each other than rows drawn at random are.
+
+    Pictures may differ in brightness, and in contrast up to four times, as scans of pages do.
+    """
     most = min(_PAIRS, max(2, _PAIRED_VALUES // math.prod(clean.shape[1:])))
     sample = evenly_spread(len(clean), most)
     targets, inputs = (
@@ -114,6 +120,10 @@ def warn_of_unlike_pairs(clean: AnyRows, damaged: AnyRows, *, stacklevel: int) -
     error = np.square(inputs - targets).sum(axis=1).mean()
     if len(sample) < 2 or error <= _UNLIKE * variance:
         return
+    if clean.ndim > 2:
+        by_chance = _error_at_any_light(inputs, np.roll(targets, len(targets) // 2, axis=0))
+        if 2 * _error_at_any_light(inputs, targets) <= _UNLIKE * by_chance:
+            return
     times = float(error / variance) if variance else math.inf
     warn(
         f"the damaged rows, from {inputs.min():.4g} to {inputs.max():.4g}, are {times:.3g} times "
@@ -123,6 +133,14 @@ def warn_of_unlike_pairs(clean: AnyRows, damaged: AnyRows, *, stacklevel: int) -
         stacklevel=stacklevel,
         times=times,
     )
+
+
+def _error_at_any_light(inputs: NDArray[Any], targets: NDArray[Any]) -> Any:
+    """Return the mean squared distance of pictures (n, F) at the light that suits each pair."""
+    inputs, targets = (rows - rows.mean(axis=1, keepdims=True) for rows in (inputs, targets))
+    power = np.maximum(np.square(inputs).sum(axis=1), np.finfo(np.float64).tiny)
+    gain = np.clip((inputs * targets).sum(axis=1) / power, 1 / _CONTRAST, _CONTRAST)
+    return np.square(gain[:, None] * inputs - targets).sum(axis=1).mean()
 
 
 @torch.inference_mode()

@@ -326,6 +326,8 @@ def mean_change(changes: Sequence[tuple[int, Change]]) -> Change:
 
 def is_of_noise(model: Any) -> bool:
     """Return whether a model learned to take away independent noise, and nothing else."""
+    if getattr(model, "from_pairs_", False):
+        return False
     kinds = getattr(model, "corruption", None)
     several = list(kinds) if isinstance(kinds, list | tuple) else [kinds]
     return bool(several) and all(isinstance(kind, str) and kind in OF_NOISE for kind in several)
