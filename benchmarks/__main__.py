@@ -70,6 +70,7 @@ BENCHMARKS = {
     "restoring-memory": ("restoring", "memory", None),
     "blind-spot-folder": ("blind_spot", "folder", None),
     "blind-spot-single": ("blind_spot", "single", None),
+    "documents": ("documents", "--figure benchmarks/results/documents.png", None),
     "adding": ("library", "adding", None),
     "opening": ("library", "startup", None),
     "web": ("web", "", None),
