@@ -56,6 +56,28 @@ def test_sound_is_denoised_and_judged(folder, tmp_path, capsys):
     assert said["snr"]["restored"] > said["snr"]["damaged"] + 5
 
 
+def test_the_noise_of_a_signal_is_told_and_clean_sound_is_left_alone(folder, tmp_path, capsys):
+    words = ["train", folder / "sound", "-o", tmp_path / "model", "--window", 64]
+    words += ["--model", "denoising", "--max-epochs", 2, "--random-state", SEED]
+    run(capsys, *words)
+    for number, more in enumerate(([], ["--even-if-clean"], ["--strength", 0])):
+        given = ["denoise", tmp_path / "model", folder / "noisy.wav", *more]
+        given += ["--clean", folder / "sound" / "a.wav", "-o", tmp_path / f"{number}.wav"]
+        said = run(capsys, *given)
+        if more == ["--even-if-clean"]:
+            assert (said["noise"], said["share"]) == (None, 1)
+        else:
+            assert said["noise"] == pytest.approx(0.1, rel=0.1)
+        if more == ["--strength", 0]:
+            assert said["snr"]["restored"] == pytest.approx(said["snr"]["damaged"])
+    given = ["denoise", tmp_path / "model", folder / "sound" / "a.wav", "-o", tmp_path / "c.wav"]
+    assert main([*map(str, given)]) == 0
+    line = capsys.readouterr().out
+    assert re.search(r"8000 samples restored in .*; noise \S+ \(standard deviation\), \d+ %", line)
+    clean, left = (signals.read(at).values for at in (folder / "sound" / "a.wav", given[-1]))
+    assert signals.snr(left, clean) > 40
+
+
 def test_codes_go_one_way_and_come_back(folder, tmp_path, capsys):
     sound = folder / "sound" / "a.wav"
     said = run(capsys, "encode", folder / "model", sound, "-o", tmp_path / "codes.npy")

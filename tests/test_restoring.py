@@ -11,6 +11,7 @@ from narrows import Autoencoder, DenoisingAutoencoder, VariationalAutoencoder, l
 from narrows.errors import NarrowsError, ParameterError
 from narrows.networks import NetworkSpec, Start, build, decoder_at
 from narrows.networks.restoring import scales
+from narrows.signals import Windows
 
 SEED = 20261130
 
@@ -202,6 +203,35 @@ def test_a_spec_names_its_maps():
     spec = spec_of((64, 64))
     assert spec.is_map
     assert replace(spec, sample_shape=(9, 9)).code_width == 81 + 5 * (64 + 16 + 4)
+
+
+def test_a_signal_half_as_loud_is_restored_half_as_loud():
+    """Without biases the network is homogeneous about the mean, and pictures keep their biases."""
+    spec = replace(spec_of((64, 2), architecture="restoring_1d"), output="identity")
+    network = with_random_weights(spec)
+    x = torch.randn(3, 64, 2, generator=torch.Generator().manual_seed(SEED))
+    mean = network.encoder.body.centre.mean.expand(1, 64, 2)
+    silence = network(mean)
+    assert not torch.allclose(network(x), x, atol=0.1)
+    for factor in (0.01, 0.5, 30):
+        quiet = network(mean + factor * (x - mean)) - silence
+        torch.testing.assert_close(quiet / factor, network(x) - silence, rtol=1e-3, atol=1e-3)
+    names = [name for name, _ in with_random_weights(spec_of((16, 16))).named_parameters()]
+    assert any(name.endswith("bias") for name in names)
+
+
+def test_levels_of_damage_to_signals_reach_0_db_by_default():
+    wave = np.sin(np.arange(9000) / 9) * np.sin(np.arange(9000) / 200)
+    found = {}
+    for name, signal in (("wave", wave), ("in g", 0.01 * wave), ("unit", (wave + 1) / 2)):
+        model = DenoisingAutoencoder(
+            corruption=["gaussian", "correlated", "masking"], max_epochs=1, random_state=SEED
+        )
+        model.fit(Windows(signal, 512))
+        found[name] = model.choices_["corruption_level"].value
+        assert model.choices_["batch_size"].value == 16  # 8 192 samples a step
+    assert found["wave"] == found["in g"] == ((0.0, 1.0), (0.0, 1.0), (0.0, 0.6))
+    assert found["unit"] == ((0.0, 0.2), (0.0, 0.2), (0.0, 0.6))
 
 
 def test_levels_of_damage_are_ranges_by_default():

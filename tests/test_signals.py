@@ -265,3 +265,78 @@ def test_places_of_a_window_of_one_channel_share_one_scale():
     model = Autoencoder(2, max_epochs=1, random_state=SEED).fit(Windows(signal, 100, 100))
     assert len(np.unique(model.scaling_.scale.numpy())) == 1
     assert model.choices_["scaling"].value == "global"
+
+
+@pytest.fixture(scope="module")
+def restoring():
+    """A model of two channels in different units, of tones that come and go."""
+    wave = tones(16000, SEED)
+    model = DenoisingAutoencoder(max_epochs=4, random_state=SEED)
+    return model.fit(Windows(wave, 256))
+
+
+def tones(count, seed):
+    random, time = np.random.default_rng(seed), np.arange(count)
+    pitch = np.repeat(random.uniform(0.05, 0.4, count // 800 + 1), 800)[:count]
+    wave = np.sin(np.cumsum(pitch)) * np.abs(np.sin(time / 1500))
+    return np.stack([wave, 100 * np.roll(wave, 5)], axis=1)
+
+
+def test_a_signal_is_changed_as_far_as_its_noise_allows(restoring):
+    """Held back by the local share, it is nearer to the clean one than given and restored in full.
+
+    The least squares of a share that knows the clean signal are the bound.
+    """
+    clean = tones(16000, SEED + 1)
+    for db, level in ((0, 1.0), (10, 0.316), (20, 0.1), (40, 0.01)):
+        noise = np.random.default_rng(SEED).normal(size=clean.shape) * clean.std(axis=0) * level
+        noisy = clean + noise
+        held, found, share = signals.restore(restoring, noisy)
+        full = signals.denoise(restoring, noisy, even_if_clean=True)
+        np.testing.assert_allclose(found, level * clean.std(axis=0), rtol=0.15)
+        for channel in range(2):
+            before, whole, after = (
+                signals.snr(x[:, channel], clean[:, channel]) for x in (noisy, full, held)
+            )
+            assert before == pytest.approx(db, abs=0.3)
+            assert after > max(before, whole) - 0.1
+        assert 0 < share <= 1
+    assert signals.snr(noisy, clean) > signals.snr(full, clean) + 3  # which holding back mends
+
+
+def test_a_clean_signal_is_left_alone(restoring):
+    clean = tones(8000, SEED + 2)
+    full = signals.denoise(restoring, clean, even_if_clean=True)
+    held, noise, share = signals.restore(restoring, clean)
+    assert signals.snr(full, clean) < 30
+    assert signals.snr(held, clean) > 45
+    assert (noise < 0.01 * clean.std(axis=0)).all()
+    assert share < 0.1
+    silent = np.zeros((600, 2))
+    held, noise, share = signals.restore(restoring, silent)
+    np.testing.assert_array_equal(held, silent)
+    assert (noise.tolist(), share) == ([0, 0], 0)
+
+
+def test_strength_multiplies_the_change(restoring):
+    noisy = tones(4000, SEED) + np.random.default_rng(SEED).normal(0, [0.3, 30], (4000, 2))
+    whole = signals.denoise(restoring, noisy)
+    half = signals.denoise(restoring, noisy, strength=0.5)
+    np.testing.assert_allclose(half, (noisy + whole) / 2, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(signals.denoise(restoring, noisy, strength=0), noisy, rtol=1e-6)
+
+
+def test_models_of_other_damage_and_narrow_codes_are_applied_in_full(restoring):
+    noisy = tones(4000, SEED)[:, 0] + np.random.default_rng(SEED).normal(0, 0.3, 4000)
+    for kind in (
+        {"n_components": 4},
+        {"corruption": "masking"},
+        {"corruption": ["gaussian", "masking"]},
+    ):
+        model = DenoisingAutoencoder(max_epochs=1, random_state=SEED, **kind)
+        model.fit(Windows(noisy, 64))
+        held, noise, share = signals.restore(model, noisy)
+        assert (noise, share) == (None, 1)
+        np.testing.assert_allclose(
+            held, overlap_add(model.denoise(Windows(noisy, 64)), window_starts(4000, 64)), rtol=1e-5
+        )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--even-if-clean",
     is_flag=True,
-    help="Apply a picture's change in full, where little noise is found in it as well.",
+    help="Apply the change of a picture or signal in full, where little noise is found as well.",
 )
 @click.option(
     "--thorough",
@@ -85,7 +85,7 @@ def command(
     that it restores at their own size keep size, depth, channels, opacity, EXIF data, colour
     profile, pages, folders, names and kind; each is changed as far as the noise that is found in
     it allows. Other data have the type of the training data, in tables floats; the windows of a
-    signal fade into one another.
+    signal fade into one another, and it is changed as far as its noise allows, too.
     """
     path, data = _parted(given)
     check_page(page, overwrite=overwrite)
@@ -93,18 +93,22 @@ def command(
         more = {"overwrite": overwrite, "even_if_clean": even_if_clean, "thorough": thorough}
         if restore_photographs(path, data, to, clean, how, strength=strength, page=page, **more):
             return
+    of_signal = is_signal(data, how["as_signal"])
     _refuse_options_of_pictures(
         data,
         {
-            f"--strength {strength:g}": strength != 1,
-            "--even-if-clean": even_if_clean,
+            f"--strength {strength:g}": strength != 1 and not of_signal,
+            "--even-if-clean": even_if_clean and not of_signal,
             "--thorough": thorough,
         },
     )
-    if page is not None and is_signal(data, how["as_signal"]):
+    if page is not None and of_signal:
         raise no_pictures(data)
     model = _check_model(path, data)
-    if restore_signal(model, "denoise", data, to, clean=clean, overwrite=overwrite, **how):
+    shares: dict[str, Any] = {"strength": strength, "even_if_clean": even_if_clean}
+    if restore_signal(
+        model, "denoise", data, to, clean=clean, overwrite=overwrite, **shares, **how
+    ):
         return
     _restore_rows(model, data, to, clean, how, page=page, overwrite=overwrite)
 

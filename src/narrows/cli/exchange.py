@@ -564,8 +564,11 @@ def restore_signal(
     resize: bool,
     overwrite: bool,
     clean: Path | None = None,
+    **shares: Any,
 ) -> bool:
     """Run a whole signal through a model, and write the restored signal.
+
+    ``shares`` are the further arguments of :func:`narrows.signals.restore`, to denoise.
 
     Returns
     -------
@@ -599,9 +602,17 @@ def restore_signal(
                 f"'{clean}' has {original.rate} samples a second, the signal {damaged.rate}; bring "
                 f"both to one rate (--rate {damaged.rate})"
             )
-    restored = getattr(signals, method)(model, damaged, signal["hop"])
-    record = {"output": to, "samples": len(restored), "rate": damaged.rate}
-    line = f"{counted(len(restored), 'sample')} restored in {to}"
+    record: dict[str, Any] = {"output": to, "samples": len(damaged.values), "rate": damaged.rate}
+    line = f"{counted(len(damaged.values), 'sample')} restored in {to}"
+    if method == "denoise":
+        restored, noise, share = signals.restore(model, damaged, signal["hop"], **shares)
+        record |= {"noise": None if noise is None else noise.tolist(), "share": share}
+        if noise is not None:
+            found = ", ".join(f"{level:.3g}" for level in noise.ravel())
+            line += f"; noise {found} (standard deviation), "
+            line += f"{100 * share:.0f} % of the change applied"
+    else:
+        restored = signals.reconstruct(model, damaged, signal["hop"])
     if clean is not None:
         before, after = (signals.snr(x, original.values) for x in (damaged.values, restored))
         record["snr"] = {"damaged": before, "restored": after}

@@ -128,13 +128,19 @@ def limits_of(model: Corrupting, data_range: DataRange | None = None) -> corrupt
 
 
 def level_of(model: Any) -> Any:
-    """Return a model's level of corruption; "auto" is a range where the network restores."""
+    """Return a model's level of corruption; "auto" is a range where the network restores.
+
+    Of signals it is wider, as their unit is their standard deviation; those that fill [0, 1] have
+    the range of pictures.
+    """
     if model.corruption is None or not model.spec_.definition.starts_at_input:
         return model.corruption_level
     kinds = corruption.kinds_of(model.corruption).kinds
     levels = corruption.levels_of(model.corruption, model.corruption_level)
+    in_deviations = model.spec_.definition.of_signals and not model.scaling_.bounded
+    ranges = corruption.RANGES_OF_SIGNALS if in_deviations else corruption.RANGES
     return [
-        corruption.RANGES.get(kind, own) if isinstance(kind, str) and own == "auto" else own
+        ranges.get(kind, own) if isinstance(kind, str) and own == "auto" else own
         for kind, own in zip(kinds, levels, strict=True)
     ]
 

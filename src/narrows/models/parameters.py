@@ -127,7 +127,8 @@ class Parameters:
         that are hidden, at most a quarter, or the extent of a distortion. A pair
         of numbers is a range, from which each row draws its level uniformly, such as (0.02, 0.2),
         on the command line 0.02:0.2. One for all corruptions, or one for each. "auto" takes a range
-        where the architecture is "restoring" or "restoring_1d", of "gaussian" 0 to 0.2.
+        where the architecture is "restoring", of "gaussian" 0 to 0.2, or "restoring_1d", of
+        "gaussian" 0 to 1 (a signal-to-noise ratio of 0 dB) unless the signals fill [0, 1].
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows, and up to 300 of few
         rows for "restoring" and "restoring_1d".

@@ -61,6 +61,9 @@ _STEPS, _STEPS_FROM_PCA = 9_000, 800
 # Places and rows of a step, steps, and epochs, where rows are restored at several scales.
 _PLACES_A_STEP, _MOST_RESTORED, _STEPS_TO_RESTORE = 1 << 16, 128, 4_000
 _MOST_EPOCHS_TO_RESTORE = 300
+# Places of a step where rows are signals, of which there are fewer than pixels: with more, the
+# steps of some minutes are too few.
+_SAMPLES_A_STEP = 1 << 13
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
 # Where a loss looks at hidden pixels alone, and at their noise, its gradients bear this share of a
 # learning rate.
@@ -627,8 +630,10 @@ def _choose_batch_size(model: Trained, n_rows: int, spec: NetworkSpec) -> int:
     if not spec.definition.starts_at_input:
         return choose_batch_size(n_rows)
     # Each place is an example of its own, so that it is places that are counted.
-    places = math.prod(spec.sample_shape[: spec.definition.n_axes(spec.sample_shape)])
-    return min(n_rows, max(1, min(_MOST_RESTORED, _PLACES_A_STEP // places)))
+    n_axes = spec.definition.n_axes(spec.sample_shape)
+    places = math.prod(spec.sample_shape[:n_axes])
+    of_a_step = _SAMPLES_A_STEP if n_axes == 1 else _PLACES_A_STEP
+    return min(n_rows, max(1, min(_MOST_RESTORED, of_a_step // places)))
 
 
 def _choose_max_epochs(n_rows: int, batch_size: int, *, from_pca: bool) -> int:

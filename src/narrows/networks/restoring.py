@@ -8,12 +8,18 @@ Meng & Zhang (2017), "Beyond a Gaussian denoiser", eq. 1: the network learns wha
 Zhang, Zuo & Zhang (2018), "FFDNet", fig. 1: the finest scale is half of the row's, into whose
 channels neighbouring places are folded, which costs a quarter.
 
+Convolutions over one axis have no biases: of a signal that is half as loud they make half as much,
+so that one network restores quiet and loud recordings, with little noise and with much. Mohan,
+Kadkhodaie, Simoncelli & Fernandez-Granda (2020), "Robust and interpretable blind image denoising
+via bias-free convolutional neural networks", section 4.
+
 Residual blocks and the last layer start at zero (He et al. 2016; see
 :mod:`narrows.networks.dense`), so that the first network returns each row as it is.
 """
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -141,7 +147,8 @@ def _initialise(
         for module in body.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, math.sqrt(5), generator=generator)
-                nn.init.zeros_(cast("Tensor", module.bias))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         for module in body.modules():
             if isinstance(module, ResidualBlock):
                 nn.init.zeros_(cast("Tensor", module.second.weight))
@@ -162,7 +169,8 @@ def _channels(spec: NetworkSpec) -> int:
 
 
 def _convolution(spec: NetworkSpec) -> Any:
-    return _CONVOLUTIONS[len(_extent(spec))]
+    n_axes = len(_extent(spec))
+    return partial(_CONVOLUTIONS[n_axes], bias=n_axes > 1)
 
 
 def _same(spec: NetworkSpec, fan_in: int, fan_out: int) -> Any:
