@@ -361,13 +361,20 @@ def memory(given):
 
 def memory_of(*command):
     """Run the command line, and return the largest resident memory of its process in bytes."""
-    run = [sys.executable, "-m", "narrows", *map(str, command), "--json"]
-    process = subprocess.Popen(run, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"narrows {command[0]} ended with the status {process.returncode}")
-    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    run = [sys.executable, "-c", RUN_AND_TELL, *map(str, command), "--json"]
+    told = subprocess.run(run, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return 1024 * int(told.splitlines()[-1])
+
+
+# Linux hands a process its parent's ru_maxrss; VmHWM is its own.
+RUN_AND_TELL = r"""
+import re, sys
+from pathlib import Path
+from narrows.cli.main import main
+if status := main(sys.argv[1:]):
+    sys.exit(status)
+print(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+"""
 
 
 SECTIONS = {

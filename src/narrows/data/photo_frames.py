@@ -72,6 +72,8 @@ _MODES: dict[str, tuple[int | None, bool]] = {
     "CMYK": (None, False),
 }
 
+_ROWS = 256  # that are copied at a time
+
 
 def frame_of_image(image: Image.Image) -> Frame:
     """Return the samples of Pillow's picture of at most 8 bits a sample.
@@ -90,7 +92,18 @@ def frame_of_image(image: Image.Image) -> Frame:
     if mode != image.mode:
         image = image.convert("RGBA").convert(mode) if mode == "LA" else image.convert(mode)
     alpha, colours = _MODES[mode]
-    return Frame(np.array(image), alpha, colours, note=note)
+    return Frame(_samples_of(image), alpha, colours, note=note)
+
+
+def _samples_of(image: Image.Image) -> NDArray[Any]:
+    """Return the samples of Pillow's picture; numpy alone would hold them twice meanwhile."""
+    width, height = image.size
+    first = np.asarray(image.crop((0, 0, width, 1)))
+    values = np.empty((height, *first.shape[1:]), first.dtype)
+    for top in range(0, height, _ROWS):
+        bottom = min(height, top + _ROWS)
+        values[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return values
 
 
 def image_of_frame(frame: Frame) -> Image.Image:

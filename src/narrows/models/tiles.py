@@ -28,7 +28,7 @@ _FADE = 16  # pixels over which neighbouring tiles fade into one another
 # counts as none, of white.
 _HALF, _CORE, _UNCHANGED = 128, 8, 1 / 2048
 _SMALLEST, _LARGEST = 256, 1024  # sides of a tile
-_BYTES = 300 << 20  # of a network's results within a tile
+_BYTES = 150 << 20  # of a network's results within a tile
 
 
 @dataclass(frozen=True)
