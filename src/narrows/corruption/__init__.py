@@ -27,6 +27,7 @@ from narrows.corruption.making import (
     check_corruption,
     described,
     hides,
+    is_independent_noise,
     make,
     named_levels,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "described",
     "gaussian",
     "hides",
+    "is_independent_noise",
     "kinds_of",
     "levels_of",
     "make",

@@ -40,6 +40,8 @@ PICTURES = NOISES | DISTORTIONS
 # Distortions that move values to other places.
 MOVING = frozenset({"crop", "border", "rotation", "mirror"})
 CORRUPTIONS = VALUES | PICTURES | {BLIND_SPOT: blind_spot}
+# Noise of which no value tells that of another, so that its level can be measured.
+INDEPENDENT = frozenset({"gaussian", "poisson_gaussian", BLIND_SPOT})
 
 LEVELS = {
     "gaussian": 0.3,
@@ -194,6 +196,20 @@ def hides(corruption: Any) -> bool:
     (True, False, False)
     """
     return any(is_word(kind, BLIND_SPOT) for kind in as_list(corruption))
+
+
+def is_independent_noise(corruption: Any) -> bool:
+    """Return whether corruptions are noise that is independent from value to value.
+
+    Examples
+    --------
+    >>> is_independent_noise(["one_of", "gaussian", "poisson_gaussian"])
+    True
+    >>> is_independent_noise(["gaussian", "jpeg"]), is_independent_noise(None)
+    (False, False)
+    """
+    kinds = kinds_of(corruption).kinds
+    return bool(kinds) and all(is_word(kind, *INDEPENDENT) for kind in kinds)
 
 
 def named_levels(

@@ -5,13 +5,17 @@ Transactions on Image Processing 22: noise is alike in all directions of the spa
 whereas what a picture shows lies in a few of them; patches with weak texture have the fewest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import uniform_filter
+from scipy.optimize import nnls
 from scipy.stats import gamma
 
 from narrows.data.formats import is_numeric
@@ -29,6 +33,9 @@ _FEW = 0.2  # the share of patches, those farthest from clipped values, that are
 # For correlations: the side of patches, the share that is flattest, and the lags that are told
 # apart.
 _LARGE, _FLATTEST, _FEWEST_FLAT, _FARTHEST = 12, 0.05, 100, 1
+# Bands of brightness in which noise is measured by itself, and the side of the squares whose mean
+# tells a pixel's band.
+_BANDS, _SMOOTH = 4, 15
 _ROUNDING = 1e-20  # the power of what rounding leaves of patches without noise
 _TO_DEVIATION = 0.6745  # the median of a standard normal variable's absolute value
 
@@ -79,6 +86,123 @@ def estimate_noise(picture: ArrayLike) -> float:
     channels = _channels_of(picture)
     levels = np.array([_level_of(channel) for channel in channels])
     return float(levels.max() * np.sqrt(np.mean((levels / (levels.max() or 1.0)) ** 2)))
+
+
+class NoiseVariance(NamedTuple):
+    """The variance of a picture's noise, which depends linearly on the brightness.
+
+    Attributes
+    ----------
+    low, high : float
+        Two brightnesses, in the units of the picture.
+    at_low, at_high : float
+        The variance there, in these units squared.
+    """
+
+    low: float
+    high: float
+    at_low: float
+    at_high: float
+
+    def at(self, values: ArrayLike) -> _Floats:
+        """Return the variance at values; beyond the two brightnesses it is that of the nearer."""
+        span = (self.high - self.low) or 1.0
+        share = ((np.asarray(values, np.float64) - self.low) / span).clip(0, 1)
+        return self.at_low + share * (self.at_high - self.at_low)
+
+
+def noise_by_brightness(pictures: Sequence[NDArray[Any]]) -> NoiseVariance:
+    """Measure noise that grows with the light, as that of cameras does.
+
+    The noise of pixels of about one brightness is that of `estimate_noise`. Through the variances
+    of all brightnesses goes a line that is nowhere negative, whose relative errors are smallest.
+    Few pixels of one brightness are flat, so that these variances are a little too large; the line
+    is lowered until its smaller end is no more than what `estimate_noise` finds in all pixels.
+
+    Parameters
+    ----------
+    pictures : list of ndarray of shape (H, W) or (H, W, C)
+        Parts of one picture, of any real type and range.
+
+    Returns
+    -------
+    NoiseVariance
+        Constant where a picture is too small, or too even, for several brightnesses.
+
+    Raises
+    ------
+    DataError
+        As `estimate_noise`.
+
+    See Also
+    --------
+    estimate_noise : The same of noise that is alike everywhere.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:200, :200]
+    >>> light = 100 + 80 * np.sin(x / 30) * np.cos(y / 40)
+    >>> noise = np.random.default_rng(0).normal(size=light.shape) * np.sqrt(light)
+    >>> variance = noise_by_brightness([light + noise])
+    >>> 0.8 < variance.at(50) / 50 < 1.2, 0.8 < variance.at(150) / 150 < 1.2
+    (True, True)
+    """
+    points: list[tuple[float, float]] = []
+    for picture in pictures:
+        for channel in _channels_of(picture):
+            points += _variances_of(channel)
+    places, variances = np.array(points).T
+    low, high = float(places.min()), float(places.max())
+    shares = (places - low) / (high - low) if high > low else np.zeros(len(places))
+    ends = fit_variance(shares, variances)
+    overall = float(np.median([estimate_noise(picture) for picture in pictures])) ** 2
+    lowered = min(1.0, overall / min(ends)) if min(ends) > 0 else 1.0
+    return NoiseVariance(low, high, lowered * ends[0], lowered * ends[1])
+
+
+def fit_variance(shares: _Floats, variances: _Floats) -> tuple[float, float]:
+    """Fit a line that is nowhere negative to variances, by the least squares of relative errors.
+
+    Parameters
+    ----------
+    shares : ndarray of shape (n,)
+        Places from 0 to 1.
+    variances : ndarray of shape (n,)
+        Variances there; those of 0 are left out.
+
+    Returns
+    -------
+    at_0, at_1 : float
+        The line at both ends; of places that are all alike, the mean.
+    """
+    known = variances > 0
+    if not known.any():
+        return 0.0, 0.0
+    shares, variances = shares[known], variances[known]
+    if np.ptp(shares) == 0:
+        return (float(1 / np.mean(1 / variances)),) * 2
+    ends = np.column_stack([1 - shares, shares]) / variances[:, None]
+    at_0, at_1 = nnls(ends, np.ones(len(ends)))[0]
+    return float(at_0), float(at_1)
+
+
+def _variances_of(channel: NDArray[Any]) -> list[tuple[float, float]]:
+    """Return the brightness of several bands of a channel, and the variance of their noise."""
+    values = channel.astype(np.float64)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return [(0.0, 0.0)]
+    smooth = uniform_filter(np.where(finite, values, np.median(values[finite])), _SMOOTH)
+    edges = np.unique(np.quantile(smooth, np.linspace(0, 1, _BANDS + 1)))
+    found = []
+    window = (min(_SIDE, channel.shape[0]), min(_SIDE, channel.shape[1]))
+    for low, high in pairwise(edges):
+        in_band = (smooth >= low) & (smooth <= high)
+        patches = _patches_of(np.where(in_band, values, np.nan), window)
+        if patches is not None:
+            deviation = patches.scale * _smallest(patches)
+            found.append((float(smooth[in_band].mean()), deviation**2))
+    return found or [(float(smooth.mean()), _level_of(channel) ** 2)]
 
 
 def noise_correlation(picture: ArrayLike) -> float:

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from scipy.optimize import nnls
 from scipy.stats import chi2
 
 from narrows.corruption import named_levels
 from narrows.corruption.blind_spot import grid_step, grids, hide
 from narrows.data.arrays import as_tensor
+from narrows.data.noise_level import fit_variance
 from narrows.models import persistence
 from narrows.models.parameters import ModelAttributes
 
@@ -132,11 +132,7 @@ def measure_noise(model: ModelAttributes, rows: NDArray[Any]) -> Noise | None:
     for group, members in enumerate(np.array_split(np.argsort(levels), groups)):
         variances[group] = np.quantile(squares[members], _FLATTEST) / least
         places[group] = levels[members].mean()
-    known = variances > 0
-    if not known.any():
-        return Noise(0.0, 0.0)
-    ends = np.column_stack([1 - places, places])[known] / variances[known, None]
-    at_black, at_white = np.sqrt(nnls(ends, np.ones(len(ends)))[0])
+    at_black, at_white = np.sqrt(fit_variance(places, variances))
     return Noise(float(at_black), float(at_white))
 
 

@@ -1,10 +1,10 @@
 """Pictures in the values of their files, restored by a model of other depths and channels.
 
-Each picture is changed as far as its noise allows. With the standard deviation s of the noise,
-which is estimated on the picture, Stein's unbiased estimate of the risk tells which share of a
-denoiser's change brings a picture nearest to the clean one, without knowing that: s squared, times
-one minus the mean derivative of a restored pixel by the given one, over the mean square of the
-change. A clean picture is left as it is, whatever the model would do to it.
+Each picture is changed as far as its noise allows. With the variance of the noise, which is
+estimated on the picture and may grow with the light, Stein's unbiased estimate of the risk tells
+which share of a denoiser's change brings a picture nearest to the clean one, without knowing that:
+the mean of the variance times one minus the derivative of a restored pixel by the given one, over
+the mean square of the change. A clean picture is left as it is, whatever the model would do to it.
 
 Stein (1981), "Estimation of the mean of a multivariate normal distribution", theorem 1, for the
 expected product of noise and change; Ramani, Blu & Unser (2008), "Monte-Carlo SURE", eq. 12, for
@@ -21,16 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from narrows.data.noise_level import estimate_noise
+from narrows.corruption import is_independent_noise
+from narrows.data.noise_level import NoiseVariance, noise_by_brightness
 from narrows.data.scaling import Scaling
 from narrows.data.tones import ModelTones, Tones, ends_of, model_tones
 from narrows.errors import DataError
 from narrows.models.orientations import mean_over_orientations
 from narrows.models.tiles import GRID, Tiling, restore_in_bands, restore_part
 from narrows.models.validation import least_side
-
-OF_NOISE = frozenset({"gaussian", "poisson", "poisson_gaussian", "blind_spot"})
-"""Kinds of corruption that are independent noise, of which the estimated level tells how much."""
 
 # Parts of a picture on which the share of the change is measured: how many along each side, and
 # their sides; and the step of the derivative, of white.
@@ -293,12 +291,13 @@ class PictureRestorer:
         if picture.dtype.kind == "b":
             return None, 1.0
         span = tones.file.span
-        noise = float(np.median([estimate_noise(part) for part in _parts_to_estimate(picture)]))
-        noise /= span
+        seen = list(_parts_to_estimate(picture))
+        variance = noise_by_brightness(seen)
+        noise = math.sqrt(np.mean([_mean_variance(part, variance) for part in seen])) / span
         if self.even_if_clean or not is_of_noise(network.model):
             return noise, 1.0
         generator = np.random.default_rng(0)
-        changes, derivatives, least = 0.0, 0.0, least_side(network.model.spec_)
+        changes, expected, least = 0.0, 0.0, least_side(network.model.spec_)
         parts = list(_parts(picture, _PARTS, _SIDE))
         for part in parts:
             added = restore_part(lambda p: network.change(p, tones), part, least)
@@ -306,21 +305,29 @@ class PictureRestorer:
             near = part.astype(np.float64) + signs * (span * _STEP)
             moved = restore_part(lambda p: network.change(p, tones), near, least)
             changes += float(np.square(added, dtype=np.float64).mean()) / len(parts)
-            derivatives += float((signs * (moved - added)).mean()) / _STEP / len(parts)
-        # The derivative of the change is that of the restored picture less 1.
-        expected = noise**2 * max(0.0, -derivatives)
+            # The derivative of the change is that of the restored picture less 1.
+            derivatives = signs * (moved - added) / _STEP
+            variances = variance.at(_without_gaps(part) + span * added) / span**2
+            expected -= float((variances * derivatives).mean()) / len(parts)
+        expected = max(0.0, expected)
         return noise, (1.0 if changes <= expected else expected / changes)
+
+
+def _mean_variance(part: NDArray[Any], variance: NoiseVariance) -> float:
+    finite = part[np.isfinite(part)]
+    return float(variance.at(finite).mean()) if finite.size else 0.0
 
 
 def mean_change(changes: Sequence[tuple[int, Change]]) -> Change:
     """Return the mean of the changes of several pictures, each with how much it counts."""
-    total = sum(weight for weight, _ in changes)
-    noises = [change.noise for _, change in changes if change.noise is not None]
+    weights, each = zip(*changes, strict=True)
+    measured = [change.noise is not None for change in each]
+    squares = [(change.noise or 0.0) ** 2 for change in each]
     return Change(
-        float(np.sqrt(np.mean(np.square(noises)))) if noises else None,
-        sum(weight * change.share for weight, change in changes) / total,
-        math.sqrt(sum(weight * change.rms**2 for weight, change in changes) / total),
-        sum(change.not_finite for _, change in changes),
+        math.sqrt(np.average(squares, weights=weights)) if all(measured) else None,
+        float(np.average([change.share for change in each], weights=weights)),
+        math.sqrt(np.average([change.rms**2 for change in each], weights=weights)),
+        sum(change.not_finite for change in each),
     )
 
 
@@ -328,9 +335,7 @@ def is_of_noise(model: Any) -> bool:
     """Return whether a model learned to take away independent noise, and nothing else."""
     if getattr(model, "from_pairs_", False):
         return False
-    kinds = getattr(model, "corruption", None)
-    several = list(kinds) if isinstance(kinds, list | tuple) else [kinds]
-    return bool(several) and all(isinstance(kind, str) and kind in OF_NOISE for kind in several)
+    return is_independent_noise(getattr(model, "corruption", None))
 
 
 def _as_type(rows: NDArray[Any], added: NDArray[Any]) -> NDArray[Any]:
