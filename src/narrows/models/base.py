@@ -682,7 +682,9 @@ class BaseAutoencoder(FittedModelMethods):
             done, optimizer = self.history_, self._optimizer
         objective = Objective(self, network, settings, len(X), is_new=first)
         network.to(settings.device)
-        optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
+        optimizer = optimizer or new_optimizer(
+            network, rate, settings.weight_decay, beta2=settings.beta2
+        )
         # A pass that diverges spoils the moments of the optimiser, so that it is dropped before.
         if not first:
             self._keep(network, done)

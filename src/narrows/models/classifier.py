@@ -474,7 +474,9 @@ class EncoderClassifier(
             source_of(learned),
             settings=settings,
             validation=source_of(held_out) if len(held_out) else None,
-            optimizer=new_optimizer(network, rate, settings.weight_decay, shares),
+            optimizer=new_optimizer(
+                network, rate, settings.weight_decay, shares, beta2=settings.beta2
+            ),
             callbacks=(print_epoch,) if self.verbose else (),
         )
         self.network_.eval()

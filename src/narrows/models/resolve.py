@@ -607,6 +607,7 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         device=choose_device(model.device),
         beats_start=kind.starts_at_pca,
         starts_at_input=kind.starts_at_input,
+        beta2=kind.beta2,
         # Where layers are few, collapses are rare, and the norm of all weights is a cost.
         clips=kind.clips or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
     )

@@ -201,7 +201,12 @@ class StackedAutoencoder(BaseAutoencoder):
         network = super()._prepare_network(run, start).to(run.settings.device)
         # The objective gives the network the model's counters, which are part of the saved states.
         Objective(self, network, run.settings, len(run.rows), is_new=True)
-        optimizer = new_optimizer(network, run.settings.learning_rate, run.settings.weight_decay)
+        optimizer = new_optimizer(
+            network,
+            run.settings.learning_rate,
+            run.settings.weight_decay,
+            beta2=run.settings.beta2,
+        )
         clipping = Clipping().to(run.settings.device) if run.settings.clips else None
         state = State(network, optimizer, {}, History(), run.settings.seed, clipping)
         begun = run.begun

@@ -540,6 +540,8 @@ class Architecture:
         the number of rows to a tuple of int.
     learning_rate, weight_decay : float
         The values that "auto" stands for, where there are hidden layers.
+    beta2 : float, default=0.999
+        AdamW's memory of squared gradients. A shorter one follows a sudden growth of gradients.
     clips : bool, default=True
         Whether gradients far above their usual norm are clipped, however few layers there are.
     n_axes : callable
@@ -578,6 +580,7 @@ class Architecture:
     hidden_layer_sizes: Callable[[tuple[int, ...], int, int], tuple[int, ...]] = lambda *_: ()
     learning_rate: float = 3e-3
     weight_decay: float = 0.1
+    beta2: float = 0.999
     clips: bool = True
     n_axes: Callable[[tuple[int, ...]], int] = lambda _: 0
     map_size: Callable[[NetworkSpec], tuple[int, ...]] | None = None

@@ -34,6 +34,8 @@ from narrows.training.history import History, Record
 from narrows.training.progress import Callback, call_on_epoch, call_on_start, on_step
 from narrows.training.state import Checkpoint, Clipping, Means, Snapshot, State
 
+# AdamW's memories of gradients and of their squares, as in Kingma & Ba (2015).
+_BETA1, BETA2 = 0.9, 0.999
 # From the network, a batch on its device and a generator for noise, to the terms of the loss.
 LossFunction = Callable[[Any, Any, torch.Generator], Loss]
 
@@ -88,6 +90,8 @@ class TrainSettings:
         damage, and no mean row's.
     clips : bool
         Whether gradients of a norm far above the usual one are scaled down.
+    beta2 : float
+        AdamW's memory of squared gradients.
     """
 
     max_epochs: int
@@ -101,6 +105,7 @@ class TrainSettings:
     beats_start: bool = False
     starts_at_input: bool = False
     clips: bool = False
+    beta2: float = BETA2
 
 
 @contextmanager
@@ -199,7 +204,9 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     """
     device, rank, world_size = settings.device, ranks.place.rank, ranks.place.size
     source = to_device_if_it_fits(source, device)
-    optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
+    optimizer = optimizer or new_optimizer(
+        network, settings.learning_rate, settings.weight_decay, beta2=settings.beta2
+    )
     clipping = Clipping().to(device) if settings.clips else None
     noise = torch.Generator(device)
     # This seed serves runs that are resumed within an epoch on another device or in another
@@ -454,6 +461,8 @@ def new_optimizer(
     learning_rate: float,
     weight_decay: float,
     shares: Mapping[nn.Module, float] | None = None,
+    *,
+    beta2: float = BETA2,
 ) -> torch.optim.Optimizer:
     """Make AdamW: Adam with decoupled weight decay (Loshchilov & Hutter 2019, alg. 2), fused.
 
@@ -469,7 +478,7 @@ def new_optimizer(
             of_kind = [p for p in parameters if (p.ndim > 1 and id(p) not in kept) == decays]
             decay = weight_decay if decays else 0.0
             groups.append({"params": of_kind, "weight_decay": decay, "share": share})
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(_BETA1, beta2), fused=True)
 
 
 def choose_device(name: str) -> torch.device:
