@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter
 from scipy.optimize import nnls
-from scipy.stats import gamma
+from scipy.stats import chi2, gamma, norm
 
 from narrows.data.formats import is_numeric
 from narrows.errors import DataError
@@ -33,6 +33,9 @@ _FEW = 0.2  # the share of patches, those farthest from clipped values, that are
 # For correlations: the side of patches, the share that is flattest, and the lags that are told
 # apart.
 _LARGE, _FLATTEST, _FEWEST_FLAT, _FARTHEST = 12, 0.05, 100, 1
+# Patches that tell the noise, of which no more pixels than this share are clipped; the share of
+# all that they have to be; and the share of them, the flattest, that shows the most there can be.
+_MOST_CLIPPED, _FEWEST_TELLING, _FLATTEST_PATCHES = 0.7, 0.05, 0.1
 # Bands of brightness in which noise is measured by itself, and the side of the squares whose mean
 # tells a pixel's band.
 _BANDS, _SMOOTH = 4, 15
@@ -285,6 +288,8 @@ class _Patches:
         What makes values of `rows` values of the channel.
     low, high : float
         Where pixels are clipped, in units of `rows`; infinite where they are not.
+    most : float
+        What the noise's deviation is at most, in units of `rows`: what the flattest patches show.
     """
 
     rows: _Floats
@@ -294,6 +299,7 @@ class _Patches:
     scale: float
     low: float
     high: float
+    most: float
 
     @property
     def size(self) -> int:
@@ -319,7 +325,13 @@ def _patches_of(channel: NDArray[Any], window: tuple[int, int]) -> _Patches | No
     low, high = rows.min(), rows.max()
     at_low, at_high = rows == low, rows == high
     kept = (at_low | at_high).mean(axis=1) <= 0.5
-    if kept.sum() < _FEWEST:
+    clipped = np.zeros(rows.shape, bool)
+    for at_end in (at_low, at_high):
+        if at_end.mean() >= _PILED:
+            clipped |= at_end
+    shares = clipped.mean(axis=1)
+    telling = shares <= _MOST_CLIPPED
+    if kept.sum() < _FEWEST or telling.mean() < _FEWEST_TELLING:
         return None
     return _Patches(
         rows[kept],
@@ -329,7 +341,24 @@ def _patches_of(channel: NDArray[Any], window: tuple[int, int]) -> _Patches | No
         scale,
         low=low if at_low.mean() >= _PILED else -np.inf,
         high=high if at_high.mean() >= _PILED else np.inf,
+        most=_most_noise(rows[telling], shares[telling]),
     )
+
+
+def _most_noise(rows: _Floats, shares: _Floats) -> float:
+    """Return the deviation of noise that the flattest patches show, whose texture adds to it.
+
+    Of patches of pure noise that is clipped on one side, the deviation and the share of clipped
+    pixels tell the deviation before: that of the minimum of a normal variable and a limit.
+    """
+    limits = norm.isf(np.clip(shares, 1e-9, None))
+    density = norm.pdf(limits)
+    means = limits * shares - density
+    variances = norm.cdf(limits) - limits * density + limits**2 * shares - means**2
+    deviations = rows.std(axis=1, ddof=1) / np.sqrt(variances)
+    degrees = rows.shape[1] - 1
+    least = np.sqrt(chi2.ppf(_FLATTEST_PATCHES, degrees) / degrees)
+    return float(np.quantile(deviations, _FLATTEST_PATCHES) / least)
 
 
 def _draw(channel: NDArray[Any], window: tuple[int, int]) -> tuple[_Floats, NDArray[np.int64]]:
@@ -366,7 +395,7 @@ def _smallest(patches: _Patches) -> float:
         level = least * _loss(patches, kept, level)
         if abs(level - before) <= 1e-3 * before:
             break
-    return level
+    return min(level, patches.most)
 
 
 def _loss(patches: _Patches, kept: NDArray[np.bool_], level: float) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from narrows import losses, networks, ranks, storage
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import Batch, RowWeights, Weighted, source_of, without_zero_weights
+from narrows.data.crops import turned_at_random
 from narrows.data.lazy_rows import AnyRows, strided
 from narrows.errors import NarrowsWarning, ParameterError
 from narrows.losses import Loss
@@ -129,6 +130,9 @@ class Objective:
         rows, weights = (
             (batch.rows, batch.weights) if isinstance(batch, Weighted) else (batch, None)
         )
+        if network.training and self.settings.turns:
+            axis = rows.ndim - len(self._model.sample_shape_)
+            rows = turned_at_random(rows, axis, generator)
         drawn = None
         if rows.ndim > len(self._model.sample_shape_) + 1:
             x, seen = scaling(rows.flatten(0, 1)).view(rows.shape).unbind(1)

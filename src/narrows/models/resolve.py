@@ -16,6 +16,7 @@ from narrows.containment import check_fits
 from narrows.corruption import MOVING, as_list, hides
 from narrows.data.axes import are_pictures
 from narrows.data.batches import AllRowsExcept, RowWeights, evenly_spread, picked
+from narrows.data.crops import SIDE
 from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import Scaling, Statistics, unit_ratio
@@ -61,6 +62,10 @@ _STEPS, _STEPS_FROM_PCA = 9_000, 800
 # Places and rows of a step, steps, and epochs, where rows are restored at several scales.
 _PLACES_A_STEP, _MOST_RESTORED, _STEPS_TO_RESTORE = 1 << 16, 128, 4_000
 _MOST_EPOCHS_TO_RESTORE = 300
+# The same where noisy rows teach their own denoiser, which learns their noise by heart if it sees
+# them more often (`python -m benchmarks.blind_spot single`): so many epochs, or steps if that is
+# more.
+_EPOCHS_OF_NOISE, _STEPS_OF_NOISE = 8, 240
 # Places of a step where rows are signals, of which there are fewer than pixels: with more, the
 # steps of some minutes are too few.
 _SAMPLES_A_STEP = 1 << 13
@@ -579,11 +584,15 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
     A layer alone bears a larger learning rate than layers on top of others.
     """
     size, kind = _choose_batch_size(model, n_rows, spec), spec.definition
+    shape = spec.sample_shape
     epochs, rate, decay = model.max_epochs, model.learning_rate, model.weight_decay
     if isinstance(epochs, str):
         if kind.starts_at_input:
             epochs = -(-_STEPS_TO_RESTORE // -(-n_rows // size))
             epochs = min(_MOST_EPOCHS_TO_RESTORE, max(_FEWEST_EPOCHS, epochs))
+            if hides(getattr(model, "corruption", None)):
+                steps = -(-n_rows // size)
+                epochs = min(epochs, max(_EPOCHS_OF_NOISE, -(-_STEPS_OF_NOISE // steps)))
         else:
             epochs = _choose_max_epochs(n_rows, size, from_pca=kind.starts_at_pca)
     if isinstance(rate, str):
@@ -607,6 +616,7 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         device=choose_device(model.device),
         beats_start=kind.starts_at_pca,
         starts_at_input=kind.starts_at_input,
+        turns=kind.starts_at_input and spec.shows_pictures and shape[:2] == (SIDE, SIDE),
         beta2=kind.beta2,
         # Where layers are few, collapses are rare, and the norm of all weights is a cost.
         clips=kind.clips or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,

@@ -90,6 +90,8 @@ class TrainSettings:
         damage, and no mean row's.
     clips : bool
         Whether gradients of a norm far above the usual one are scaled down.
+    turns : bool
+        Whether each batch of square pictures is mirrored and turned at random.
     beta2 : float
         AdamW's memory of squared gradients.
     """
@@ -105,6 +107,7 @@ class TrainSettings:
     beats_start: bool = False
     starts_at_input: bool = False
     clips: bool = False
+    turns: bool = False
     beta2: float = BETA2
 
 
