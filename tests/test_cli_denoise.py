@@ -158,7 +158,10 @@ def test_strength_is_the_multiple_of_the_change(
         rms = np.sqrt(np.mean((made - given.astype(float)) ** 2))
         assert done.json["rms_change"] == pytest.approx(rms, abs=1e-3)
     np.testing.assert_array_equal(np.asarray(Image.open("0.png")), given)
-    assert run("denoise", models["grey"], "a.png", "-o", "x.png", "--strength", "-1").code == 2
+    for strength in ("-1", "nan", "inf", "1e30"):
+        refused = run("denoise", models["grey"], "a.png", "-o", "x.png", "--strength", strength)
+        assert (refused.code, "strength" in refused.err) == (2, True)
+        assert not Path("x.png").exists()
 
 
 def test_clean_pictures_stay_as_they_are(models: dict[str, Path], tmp_path: Path, run: Run) -> None:
@@ -400,6 +403,37 @@ def test_names_that_differ_in_their_endings_alone_stay_apart(
         Image.fromarray(eight(noisy(WAVES[1], 9))).save(tmp_path / "in" / name)
     assert run("denoise", models["grey"], "in", "-o", "out").code == 0
     assert files(tmp_path / "out") == files(tmp_path / "in")
+
+
+def test_pictures_of_one_bit_stay_and_that_is_said(
+    models: dict[str, Path], tmp_path: Path, run: Run
+) -> None:
+    bits = WAVES[2] > 128
+    Image.fromarray(bits).save(tmp_path / "bits.png")
+    done = run("denoise", models["grey"], "bits.png", "-o", "same.png", "--json")
+    assert (done.json["pictures"][0]["noise"], done.json["pictures"][0]["share"]) == (None, 0)
+    assert [one["kind"] for one in done.json["warnings"]] == ["held_back"]
+    np.testing.assert_array_equal(np.asarray(Image.open("same.png")), bits)
+    done = run("denoise", models["grey"], "bits.png", "-o", "b.png", "--even-if-clean", "--json")
+    assert done.json["pictures"][0]["share"] == 1
+
+
+def test_pages_of_sixteen_bits_do_not_go_into_one_picture(
+    models: dict[str, Path], tmp_path: Path, run: Run
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "deep.tif",
+        np.rint(DEEP)[None].repeat(5, 0).astype(np.uint16),
+        photometric="minisblack",
+    )
+    refused = run("denoise", models["grey"], "deep.tif", "-o", "deep.png")
+    assert (refused.code, "does not hold 5 pictures of 16 bits" in refused.err) == (3, True)
+    assert not Path("deep.png").exists()
+
+
+def test_a_file_that_is_not_there_is_said_so(run: Run, tmp_path: Path) -> None:
+    refused = run("denoise", tmp_path / "none.png", "-o", "x.png")
+    assert (refused.code, "does not exist" in refused.err) == (3, True)
 
 
 def test_options_without_effect_are_refused(

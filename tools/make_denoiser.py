@@ -46,6 +46,7 @@ TEXTURES = ("brick", "grass", "gravel")
 GENERATED, LARGE, SHAPES = 100, 1024, 1500
 SMALLEST, LARGEST = 8, 400  # radii, before the picture is reduced to half its size
 LEVELS = (0.0, 0.22)
+VIVID = 1 / 3  # of the crops in colours
 WIDTHS, CHANNELS_OF_MAPS, BATCH = (32, 40, 56), 24, 16
 
 
@@ -59,7 +60,7 @@ def main():
     crops = all_crops(np.random.default_rng(SEED))
     print(f"{len(crops)} crops of {SIDE} x {SIDE}", flush=True)
     for channels in arguments.only:
-        X = crops if channels == 3 else grey(crops)
+        X = vivid(crops, np.random.default_rng(SEED)) if channels == 3 else grey(crops)
         model = DenoisingAutoencoder(
             CHANNELS_OF_MAPS,
             architecture="restoring",
@@ -138,6 +139,22 @@ def cut(pixels, step, rng):
 def colour(pixels):
     """Return a picture in three channels, without opacity."""
     return np.stack([pixels] * 3, axis=-1) if pixels.ndim == 2 else pixels[..., :3]
+
+
+def vivid(crops, rng):
+    """Return crops of which a third have other colours, more saturated than photographs have.
+
+    Colours move away from grey, and channels change places and are inverted at random.
+    """
+    made = crops.copy()
+    for number in np.flatnonzero(rng.random(len(crops)) < VIVID):
+        values = crops[number].astype(np.float32)
+        middle = values.mean(axis=-1, keepdims=True)
+        values = (middle + rng.uniform(1, 3) * (values - middle)).clip(0, 255)
+        inverted = rng.random(3) < 0.5
+        values = np.where(inverted, 255 - values, values)[..., rng.permutation(3)]
+        made[number] = np.rint(values)
+    return made
 
 
 def grey(crops):

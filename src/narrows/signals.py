@@ -29,7 +29,7 @@ from narrows.data.signal_files import (
 )
 from narrows.errors import DataError
 from narrows.models import AnomalyDetector, BaseAutoencoder, Decoder, Encoder
-from narrows.models.picture_restorer import is_of_noise
+from narrows.models.picture_restorer import check_strength, is_of_noise
 from narrows.models.validation import check_rate
 
 # Samples over which the share of a change is measured, and the step of the derivative, of the
@@ -315,6 +315,7 @@ def restore(
     >>> bool(signals.snr(signals.denoise(model, clean), clean) > 40)
     True
     """
+    check_strength(strength)
     values = np.asarray(signal.values if isinstance(signal, Signal) else signal)
     change = _change(model, signal, values, hop)
     kind = model.spec_.definition

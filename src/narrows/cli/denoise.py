@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--strength",
-    type=click.FloatRange(min=0),
+    type=float,
     default=1.0,
     metavar="FLOAT",
-    help="The multiple of the model's change that is applied: 0 leaves the data as they are.",
+    help="The multiple of the model's change that is applied, from 0, which leaves the data as "
+    "they are, to 10.",
 )
 @click.option(
     "--even-if-clean",
@@ -136,9 +137,11 @@ def _check_model(path: Path | None, data: Path) -> Path:
     ParameterError
         If there is none.
     """
+    from narrows.data.folders import check_exists
     from narrows.errors import ParameterError
 
     if path is None:
+        check_exists(data, "the pictures")
         raise ParameterError(
             f"the denoisers that ship restore picture files at their own size, and '{data}' is to "
             "be restored otherwise; name a model before it (narrows train --model denoising)"

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from narrows.data.folders import LeftOut
     from narrows.models.restored_files import FileChange, Observer
 
-# The share of a model's change below which a picture counts as held back, and the change of white
-# below which it would have stayed as it is anyway.
+# The share of a model's change below which a picture counts as held back.
 _HELD_BACK = 0.1
 _EIGHT_BITS = 255
 # What the denoisers that ship are called.
@@ -292,14 +291,14 @@ def _warn(done: "Sequence[FileChange]") -> None:
     )
     say(
         "channels_apart",
-        [one for one in done if one.way == "grey" and one.change],
+        [one for one in done if one.way == "grey"],
         "restored as grey pictures by a model of colours, each channel by itself",
     )
     say(
         "tones_guessed",
         [one for one in done if one.tones is not None],
-        "that say not what white is: black and white were taken near their least and their "
-        "largest values",
+        "that do not tell which value is white: the 0.1 and 99.9 % quantiles of their values were "
+        "taken as black and white",
     )
     unfinished = [one for one in done if one.change.not_finite]
     say(
@@ -310,9 +309,15 @@ def _warn(done: "Sequence[FileChange]") -> None:
     )
     say(
         "held_back",
-        [one for one in done if one.change.share < _HELD_BACK],
-        f"to which less than {_HELD_BACK:.0%} of the model's change was applied, as it is far "
-        "larger than the noise that was found; --even-if-clean applies all of it",
+        [one for one in done if one.change.noise is not None and one.change.share < _HELD_BACK],
+        f"of which less than {_HELD_BACK:.0%} of the model's change was applied, as it is far "
+        "larger than their noise; --even-if-clean applies all of it",
+    )
+    say(
+        "held_back",
+        [one for one in done if one.change.noise is None and not one.change.share],
+        "of one bit, in which noise cannot be measured: they stay as they are; --even-if-clean "
+        "restores them",
     )
 
 

@@ -35,7 +35,7 @@ _FEW = 0.2  # the share of patches, those farthest from clipped values, that are
 _LARGE, _FLATTEST, _FEWEST_FLAT, _FARTHEST = 12, 0.05, 100, 1
 # Patches that tell the noise, of which no more pixels than this share are clipped; the share of
 # all that they have to be; and the share of them, the flattest, that shows the most there can be.
-_MOST_CLIPPED, _FEWEST_TELLING, _FLATTEST_PATCHES = 0.7, 0.05, 0.1
+_MOST_CLIPPED, _FEWEST_TELLING, _FLATTEST_PATCHES = 0.9, 0.05, 0.02
 # Bands of brightness in which noise is measured by itself, and the side of the squares whose mean
 # tells a pixel's band.
 _BANDS, _SMOOTH = 4, 15
@@ -330,7 +330,9 @@ def _patches_of(channel: NDArray[Any], window: tuple[int, int]) -> _Patches | No
         if at_end.mean() >= _PILED:
             clipped |= at_end
     shares = clipped.mean(axis=1)
-    telling = shares <= _MOST_CLIPPED
+    # Patches of black or of white alone are saturated in photographs; they have no noise in
+    # drawings, where hardly any patch is without both.
+    telling = (shares <= _MOST_CLIPPED) | ((shares == 0).mean() < _FEWEST_TELLING)
     if kept.sum() < _FEWEST or telling.mean() < _FEWEST_TELLING:
         return None
     return _Patches(
@@ -348,17 +350,40 @@ def _patches_of(channel: NDArray[Any], window: tuple[int, int]) -> _Patches | No
 def _most_noise(rows: _Floats, shares: _Floats) -> float:
     """Return the deviation of noise that the flattest patches show, whose texture adds to it.
 
-    Of patches of pure noise that is clipped on one side, the deviation and the share of clipped
-    pixels tell the deviation before: that of the minimum of a normal variable and a limit.
+    That they were chosen as the flattest is allowed for by the chi-squared distribution.
     """
-    limits = norm.isf(np.clip(shares, 1e-9, None))
+    degrees = np.maximum((1 - shares) * rows.shape[1] - 1, 1)
+    least = chi2.ppf(_FLATTEST_PATCHES, degrees) / degrees * clipped_variance(shares)
+    variances = rows.var(axis=1, ddof=1) / np.maximum(least, _ROUNDING)
+    return float(np.sqrt(np.quantile(variances, _FLATTEST_PATCHES)))
+
+
+def clipped_variance(shares: _Floats) -> _Floats:
+    """Return the share of its variance that Gaussian noise keeps where some values are clipped.
+
+    That is the variance of the smaller one of a standard normal variable and a limit.
+
+    Parameters
+    ----------
+    shares : ndarray
+        The shares of clipped values, from 0 to 1.
+
+    Returns
+    -------
+    ndarray of the shape of shares
+        1 where no value is clipped, (1 - 1 / pi) / 2 where half of them are, 0 where all are.
+
+    Examples
+    --------
+    >>> clipped_variance(np.array([0, 0.5, 1])).round(4).tolist()
+    [1.0, 0.3408, 0.0]
+    """
+    inside = np.clip(shares, 1e-12, 1 - 1e-12)
+    limits = norm.isf(inside)
     density = norm.pdf(limits)
-    means = limits * shares - density
-    variances = norm.cdf(limits) - limits * density + limits**2 * shares - means**2
-    deviations = rows.std(axis=1, ddof=1) / np.sqrt(variances)
-    degrees = rows.shape[1] - 1
-    least = np.sqrt(chi2.ppf(_FLATTEST_PATCHES, degrees) / degrees)
-    return float(np.quantile(deviations, _FLATTEST_PATCHES) / least)
+    means = limits * inside - density
+    kept = norm.cdf(limits) - limits * density + limits**2 * inside - means**2
+    return np.where(np.asarray(shares) >= 1, 0.0, kept.clip(0, 1))
 
 
 def _draw(channel: NDArray[Any], window: tuple[int, int]) -> tuple[_Floats, NDArray[np.int64]]:

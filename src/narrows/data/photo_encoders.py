@@ -162,7 +162,8 @@ def check_holds(kind: str, frame: Frame, path: Path, count: int = 1) -> None:
         fits = dtype == np.uint8 and channels[0] in _TAKES.get(kind, (set(), set()))[with_alpha]
         why = f"{channels[0]} channels of {dtype}" + " with opacity" * with_alpha
     if fits and count > 1:
-        fits, why = kind in _SEVERAL, f"{count} pictures"
+        fits = kind in _SEVERAL and dtype != np.uint16
+        why = f"{count} pictures" + " of 16 bits a sample" * (dtype == np.uint16)
     if not fits:
         raise DataError(
             f"'{path}' does not hold {why}, which the given file has; name a file with the ending "

@@ -130,15 +130,15 @@ class Objective:
         rows, weights = (
             (batch.rows, batch.weights) if isinstance(batch, Weighted) else (batch, None)
         )
+        drawn, axis = None, rows.ndim - len(self._model.sample_shape_)
+        values = scaling(rows.flatten(0, axis - 1)).view(rows.shape)
         if network.training and self.settings.turns:
-            axis = rows.ndim - len(self._model.sample_shape_)
-            rows = turned_at_random(rows, axis, generator)
-        drawn = None
-        if rows.ndim > len(self._model.sample_shape_) + 1:
-            x, seen = scaling(rows.flatten(0, 1)).view(rows.shape).unbind(1)
+            values = turned_at_random(values, axis, generator)
+        if axis > 1:
+            x, seen = values.unbind(1)
             drawn = seen != x
         else:
-            x = seen = scaling(rows)
+            x = seen = values
         if self._damage is not None:
             seen, more = self._damage(seen, generator)
             drawn = more if drawn is None else drawn | more

@@ -19,23 +19,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from narrows.corruption import is_independent_noise
-from narrows.data.noise_level import NoiseVariance, noise_by_brightness
+from narrows.data.noise_level import NoiseVariance, clipped_variance, noise_by_brightness
 from narrows.data.scaling import Scaling
 from narrows.data.tones import ModelTones, Tones, ends_of, model_tones
 from narrows.errors import DataError
 from narrows.models.orientations import mean_over_orientations
 from narrows.models.tiles import GRID, Tiling, restore_in_bands, restore_part
-from narrows.models.validation import least_side
+from narrows.models.validation import check_number, least_side
 
 # Parts of a picture on which the share of the change is measured: how many along each side, and
 # their sides; and the step of the derivative, of white.
 _PARTS, _SIDE, _STEP = 2, 128, 1 / 255
+_AROUND = 9  # the side of the squares in which clipped pixels are counted
 # The most pixels on which noise is estimated; of more, parts.
 _ENOUGH = 1 << 21
 _EIGHT_BITS = 255
+_STRONGEST = 10
 _ROWS = 64  # of a band that are converted at a time
 
 
@@ -134,13 +136,19 @@ class PictureRestorer:
         Takes a number of channels, and returns the fitted model of pictures of any size that
         restores them together, or None if there is none; of 1 or 3 channels there is one.
     strength : float, default=1
-        The multiple of the change that is applied; 0 leaves pictures as they are.
+        The multiple of the change that is applied, from 0, which leaves pictures as they are, to
+        10.
     even_if_clean : bool, default=False
         Whether the change is applied in full, whatever level of noise is estimated; so it is for
         models of other damage than independent noise.
     thorough : bool, default=False
         Whether each picture is restored in all of its eight orientations, and the results are
         averaged, which restores better and takes eight times as long.
+
+    Raises
+    ------
+    ParameterError
+        If ``strength`` is no number from 0 to 10.
 
     Examples
     --------
@@ -167,6 +175,7 @@ class PictureRestorer:
         even_if_clean: bool = False,
         thorough: bool = False,
     ) -> None:
+        check_strength(strength)
         self.strength, self.even_if_clean, self.thorough = strength, even_if_clean, thorough
         self._model_for = model_for
         self._networks: dict[int, _Network | None] = {}
@@ -288,8 +297,8 @@ class PictureRestorer:
         self, network: _Network, picture: NDArray[Any], tones: ModelTones
     ) -> tuple[float | None, float]:
         """Estimate the noise, of white, and the share of the change that it allows."""
-        if picture.dtype.kind == "b":
-            return None, 1.0
+        if picture.dtype.kind == "b":  # of which no noise can be measured
+            return None, float(self.even_if_clean or not is_of_noise(network.model))
         span = tones.file.span
         seen = list(_parts_to_estimate(picture))
         variance = noise_by_brightness(seen)
@@ -298,7 +307,7 @@ class PictureRestorer:
             return noise, 1.0
         generator = np.random.default_rng(0)
         changes, expected, least = 0.0, 0.0, least_side(network.model.spec_)
-        parts = list(_parts(picture, _PARTS, _SIDE))
+        parts, ends = list(_parts(picture, _PARTS, _SIDE)), _ends_of(picture)
         for part in parts:
             added = restore_part(lambda p: network.change(p, tones), part, least)
             signs = generator.choice(np.array([-1, 1], np.float32), part.shape)
@@ -308,9 +317,24 @@ class PictureRestorer:
             # The derivative of the change is that of the restored picture less 1.
             derivatives = signs * (moved - added) / _STEP
             variances = variance.at(_without_gaps(part) + span * added) / span**2
+            variances *= clipped_variance(_clipped_around(part, ends))
             expected -= float((variances * derivatives).mean()) / len(parts)
         expected = max(0.0, expected)
         return noise, (1.0 if changes <= expected else expected / changes)
+
+
+def _ends_of(picture: NDArray[Any]) -> tuple[float, float]:
+    """Return the least and the largest finite value of a picture."""
+    values = picture[np.isfinite(picture)] if picture.dtype.kind == "f" else picture
+    return (float(values.min()), float(values.max())) if values.size else (math.nan, math.nan)
+
+
+def _clipped_around(part: NDArray[Any], ends: tuple[float, float]) -> NDArray[np.float64]:
+    """Return the share of pixels around each one that have the least or the largest value."""
+    clipped = (part == ends[0]) | (part == ends[1])
+    window = (_AROUND, _AROUND, 1)[: part.ndim]
+    shares: NDArray[np.float64] = uniform_filter(clipped.astype(np.float64), window).clip(0, 1)
+    return shares
 
 
 def _mean_variance(part: NDArray[Any], variance: NoiseVariance) -> float:
@@ -329,6 +353,17 @@ def mean_change(changes: Sequence[tuple[int, Change]]) -> Change:
         math.sqrt(np.average([change.rms**2 for change in each], weights=weights)),
         sum(change.not_finite for change in each),
     )
+
+
+def check_strength(strength: float) -> None:
+    """Refuse multiples of a change that are below 0, or that no picture or signal bears.
+
+    Raises
+    ------
+    ParameterError
+        If it is no number from 0 to 10.
+    """
+    check_number("strength", strength, low=0, high=_STRONGEST)
 
 
 def is_of_noise(model: Any) -> bool:
