@@ -318,10 +318,12 @@ def _choose_places(
         if counts.sum() >= _FEW:
             break
     share = min(1.0, _MOST / counts.sum())
+    # The sum over pictures is rounded, not the number of each, so that they are no more than that.
+    ends = np.floor(share * np.cumsum(counts) + 1e-6).astype(np.int64)
     places = []
-    for grid, count, most in zip(grids, counts, room - (grids - 1) * step, strict=True):
-        # A share of a square is one by that chance, so that their number is right on average.
-        wanted = min(count, int(share * count + rng.random()))
+    for grid, count, wanted, most in zip(
+        grids, counts, np.diff(ends, prepend=0), room - (grids - 1) * step, strict=True
+    ):
         drawn = np.sort(rng.permutation(count)[:wanted])
         corners = np.column_stack(np.unravel_index(drawn, grid)) * step + rng.integers(0, most + 1)
         places.append(np.column_stack([corners, rng.integers(0, _WAYS, wanted)]))

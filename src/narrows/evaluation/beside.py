@@ -145,7 +145,7 @@ class BesideClassics:
         top, left, height, width = part = middle_part(noisy.shape)
         given = {NOISY: noisy, MODEL: restored} | ({} if clean is None else {CLEAN: clean})
         versions = {
-            which: pixels[top : top + height, left : left + width]
+            which: pixels[top : top + height, left : left + width].copy()  # the whole is let go
             for which, pixels in given.items()
         }
         if min(height, width) < FEWEST_PIXELS:

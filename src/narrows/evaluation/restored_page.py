@@ -143,7 +143,11 @@ def _words(beside: BesideClassics, n_shown: int, n_given: int) -> list[str]:
     words = [
         f"{shown}. Move the line to see what the model changed; below each picture, the places "
         "where the versions differ most are enlarged."
-        + (" PSNR below them is of the whole picture." if beside.psnr else "")
+        + (
+            " The PSNR below them is that of the picture shown, not of the enlarged place."
+            if beside.psnr
+            else ""
+        )
     ]
     if any(picture.weights for picture in beside.pictures):
         how = (
