@@ -118,7 +118,7 @@ def read_pairs(
     ...         Path(folder, kind).mkdir()
     ...         Image.new("L", (30, 20), shade).save(f"{folder}/{kind}/page.png")
     ...     pairs = read_pairs(f"{folder}/dirty", f"{folder}/clean")
-    >>> pairs.damaged.values.shape, pairs.clean.values.max(), pairs.clean.names
+    >>> pairs.damaged.values.shape, int(pairs.clean.values.max()), pairs.clean.names
     ((1, 20, 30), 255, ['page.png'])
     """
     damaged, clean = Path(damaged), Path(clean)
