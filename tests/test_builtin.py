@@ -40,6 +40,19 @@ def test_noise_of_any_level_goes(channels, noise):
     assert psnr(restored.clip(0, 255), clean) > psnr(noisy.clip(0, 255), clean) + 6
 
 
+def test_vivid_colours_are_restored_as_well_as_dull_ones():
+    """Discs of saturated colours, whose channels have edges of opposite signs."""
+    rng = np.random.default_rng(SEED)
+    y, x = np.mgrid[:96, :96]
+    clean = np.full((96, 96, 3), (40.0, 90.0, 220.0))
+    for _ in range(10):
+        row, column, radius = rng.uniform(0, 96), rng.uniform(0, 96), rng.uniform(6, 24)
+        clean[np.hypot(y - row, x - column) < radius] = rng.uniform(10, 245, 3)
+    noisy = clean + rng.normal(0, 15, clean.shape)
+    restored = builtin.denoiser(3).denoise(noisy[None])[0]
+    assert psnr(restored, clean) > psnr(noisy, clean) + 7
+
+
 @pytest.mark.parametrize("channels", builtin.CHANNELS)
 def test_a_clean_picture_hardly_changes(channels):
     clean = scene(97, 110, channels if channels > 1 else None)
