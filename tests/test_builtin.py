@@ -50,7 +50,7 @@ def test_vivid_colours_are_restored_as_well_as_dull_ones():
         clean[np.hypot(y - row, x - column) < radius] = rng.uniform(10, 245, 3)
     noisy = clean + rng.normal(0, 15, clean.shape)
     restored = builtin.denoiser(3).denoise(noisy[None])[0]
-    assert psnr(restored, clean) > psnr(noisy, clean) + 7
+    assert psnr(restored, clean) > psnr(noisy, clean) + 6
 
 
 @pytest.mark.parametrize("channels", builtin.CHANNELS)
