@@ -26,8 +26,8 @@ def mean_over_orientations(
     picture : ndarray of shape (H, W) or (H, W, C)
         The picture.
     multiple : int
-        Of which sides are made multiples meanwhile, by repeating the last pixels, so that a
-        network of such strides divides the picture into the same places however it is turned.
+        Sides are padded to multiples of this by reflection, so that strides divide the picture
+        alike in all orientations; the padding is cut off again.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def mean_over_orientations(
     """
     height, width = picture.shape[:2]
     more = [(0, -side % multiple) for side in (height, width)] + [(0, 0)] * (picture.ndim - 2)
-    padded = np.pad(picture, more, mode="edge")
+    padded = np.pad(picture, more, mode="reflect")
     total = np.zeros(padded.shape, np.float32)
     for turns in range(_TURNS):
         turned = np.rot90(padded, turns)
