@@ -283,7 +283,7 @@ def restore(
     model, signal, hop
         The same as for :func:`reconstruct`.
     strength : float, default=1
-        The multiple of the change that is applied; 0 leaves the signal as it is.
+        The multiple of the change that is applied, from 0, which leaves the signal as it is, to 10.
     even_if_clean : bool, default=False
         Whether the change is applied in full, whatever noise is found. Noise that is not white,
         such as hum, is found too small.

@@ -281,7 +281,7 @@ RESTORING = Architecture(
     check=_check,
     hidden_layer_sizes=_hidden_layer_sizes,
     learning_rate=2e-3,
-    # At 0.999, long runs at this rate collapse (`python -m benchmarks.restoring trained`).
+    # At 0.999, a long run at this rate collapsed.
     beta2=0.95,
     weight_decay=1e-4,
     n_axes=lambda sample_shape: min(2, len(sample_shape)),
