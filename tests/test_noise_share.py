@@ -91,8 +91,28 @@ def test_the_share_is_the_best_one_where_noise_grows_with_the_light():
 @pytest.mark.parametrize("level", [0, 1, 3, 10])
 @pytest.mark.parametrize(
     "clean",
-    [page(10), page(16), page(24), squares(4), squares(8), stars()],
-    ids=["text 10", "text 16", "text 24", "squares 4", "squares 8", "stars"],
+    [
+        page(10),
+        page(12),
+        WHITE - page(12),
+        WHITE - page(13),
+        page(16),
+        page(24),
+        squares(4),
+        squares(8),
+        stars(),
+    ],
+    ids=[
+        "text 10",
+        "text 12",
+        "inverted 12",
+        "inverted 13",
+        "text 16",
+        "text 24",
+        "squares 4",
+        "squares 8",
+        "stars",
+    ],
 )
 def test_black_and_white_is_not_harmed(clean, level):
     given = noisy(clean, level, 0).round().clip(0, WHITE).astype(np.uint8)

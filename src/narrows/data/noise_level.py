@@ -114,18 +114,22 @@ class NoiseVariance(NamedTuple):
         return self.at_low + share * (self.at_high - self.at_low)
 
 
-def noise_by_brightness(pictures: Sequence[NDArray[Any]]) -> NoiseVariance:
+def noise_by_brightness(pictures: Sequence[NDArray[Any]], black: float) -> NoiseVariance:
     """Measure noise that grows with the light, as that of cameras does.
 
     The noise of pixels of about one brightness is that of `estimate_noise`. Through the variances
-    of all brightnesses goes a line that is nowhere negative, whose relative errors are smallest.
+    of all brightnesses goes a line with the smallest relative errors, among those that are not
+    negative at black and do not fall: text and fine texture, which look like noise at one
+    brightness, are no such line.
     Few pixels of one brightness are flat, so that these variances are a little too large; the line
-    is lowered until its smaller end is no more than what `estimate_noise` finds in all pixels.
+    is lowered until the darkest of them has no more than `estimate_noise` finds in all pixels.
 
     Parameters
     ----------
     pictures : list of ndarray of shape (H, W) or (H, W, C)
         Parts of one picture, of any real type and range.
+    black : float
+        The value of black, where the noise's variance is at least 0.
 
     Returns
     -------
@@ -146,7 +150,7 @@ def noise_by_brightness(pictures: Sequence[NDArray[Any]]) -> NoiseVariance:
     >>> y, x = np.mgrid[:200, :200]
     >>> light = 100 + 80 * np.sin(x / 30) * np.cos(y / 40)
     >>> noise = np.random.default_rng(0).normal(size=light.shape) * np.sqrt(light)
-    >>> variance = noise_by_brightness([light + noise])
+    >>> variance = noise_by_brightness([light + noise], black=0)
     >>> [bool(0.8 < variance.at(brightness) / brightness < 1.2) for brightness in (100, 150)]
     [True, True]
     """
@@ -155,15 +159,19 @@ def noise_by_brightness(pictures: Sequence[NDArray[Any]]) -> NoiseVariance:
         for channel in _channels_of(picture):
             points += _variances_of(channel)
     places, variances = np.array(points).T
-    low, high = float(places.min()), float(places.max())
+    low, high = min(black, float(places.min())), float(places.max())
     shares = (places - low) / (high - low) if high > low else np.zeros(len(places))
-    ends = fit_variance(shares, variances)
+    ends = fit_variance(shares, variances, grows=True)
     overall = float(np.median([estimate_noise(picture) for picture in pictures])) ** 2
-    lowered = min(1.0, overall / min(ends)) if min(ends) > 0 else 1.0
-    return NoiseVariance(low, high, lowered * ends[0], lowered * ends[1])
+    line = NoiseVariance(low, high, *ends)
+    darkest = float(line.at(places.min()))
+    lowered = min(1.0, overall / darkest) if darkest > 0 else 1.0
+    return line._replace(at_low=lowered * ends[0], at_high=lowered * ends[1])
 
 
-def fit_variance(shares: _Floats, variances: _Floats) -> tuple[float, float]:
+def fit_variance(
+    shares: _Floats, variances: _Floats, *, grows: bool = False
+) -> tuple[float, float]:
     """Fit a line that is nowhere negative to variances, by the least squares of relative errors.
 
     Parameters
@@ -172,6 +180,8 @@ def fit_variance(shares: _Floats, variances: _Floats) -> tuple[float, float]:
         Places from 0 to 1.
     variances : ndarray of shape (n,)
         Variances there; those of 0 are left out.
+    grows : bool, default=False
+        Whether the line must not fall.
 
     Returns
     -------
@@ -184,9 +194,10 @@ def fit_variance(shares: _Floats, variances: _Floats) -> tuple[float, float]:
     shares, variances = shares[known], variances[known]
     if np.ptp(shares) == 0:
         return (float(1 / np.mean(1 / variances)),) * 2
-    ends = np.column_stack([1 - shares, shares]) / variances[:, None]
-    at_0, at_1 = nnls(ends, np.ones(len(ends)))[0]
-    return float(at_0), float(at_1)
+    first = np.ones(len(shares)) if grows else 1 - shares
+    parts = np.column_stack([first, shares]) / variances[:, None]
+    at_0, more = map(float, nnls(parts, np.ones(len(parts)))[0])
+    return at_0, more + at_0 * grows
 
 
 def _variances_of(channel: NDArray[Any]) -> list[tuple[float, float]]:
@@ -203,8 +214,10 @@ def _variances_of(channel: NDArray[Any]) -> list[tuple[float, float]]:
         in_band = (smooth >= low) & (smooth <= high)
         patches = _patches_of(np.where(in_band, values, np.nan), window)
         if patches is not None:
-            deviation = patches.scale * _smallest(patches)
-            found.append((float(smooth[in_band].mean()), deviation**2))
+            level, kept = _smallest(patches)
+            top, left = np.divmod(patches.places[kept], channel.shape[1] - window[1] + 1)
+            brightness = smooth[top + window[0] // 2, left + window[1] // 2].mean()
+            found.append((float(brightness), (patches.scale * level) ** 2))
     return found or [(float(smooth.mean()), _level_of(channel) ** 2)]
 
 
@@ -269,7 +282,7 @@ def _channels_of(picture: ArrayLike) -> list[NDArray[Any]]:
 def _level_of(channel: NDArray[Any]) -> float:
     """Return the standard deviation of the noise of a channel."""
     patches = _patches_of(channel, (min(_SIDE, channel.shape[0]), min(_SIDE, channel.shape[1])))
-    return _differences(channel) if patches is None else patches.scale * _smallest(patches)
+    return _differences(channel) if patches is None else patches.scale * _smallest(patches)[0]
 
 
 @dataclass(frozen=True)
@@ -405,8 +418,8 @@ def _between_ones(values: _Floats) -> tuple[_Floats, float]:
     return values / scale - (low / scale + high / scale), scale
 
 
-def _smallest(patches: _Patches) -> float:
-    """Return the noise's deviation by patches with weak texture, in units of their rows."""
+def _smallest(patches: _Patches) -> tuple[float, NDArray[np.bool_]]:
+    """Return the noise's deviation, in units of the rows, and the patches with weak texture."""
     gradients, steepest = _gradients(patches.window)
     strengths = np.einsum("ni,ni->n", patches.rows @ gradients, patches.rows)
     kept = np.ones(len(strengths), bool)
@@ -420,7 +433,7 @@ def _smallest(patches: _Patches) -> float:
         level = least * _loss(patches, kept, level)
         if abs(level - before) <= 1e-3 * before:
             break
-    return min(level, patches.most)
+    return min(level, patches.most), kept
 
 
 def _loss(patches: _Patches, kept: NDArray[np.bool_], level: float) -> float:

@@ -301,7 +301,7 @@ class PictureRestorer:
             return None, float(self.even_if_clean or not is_of_noise(network.model))
         span = tones.file.span
         seen = list(_parts_to_estimate(picture))
-        variance = noise_by_brightness(seen)
+        variance = noise_by_brightness(seen, tones.file.black)
         noise = math.sqrt(np.mean([_mean_variance(part, variance) for part in seen])) / span
         if self.even_if_clean or not is_of_noise(network.model):
             return noise, 1.0
