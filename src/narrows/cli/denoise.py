@@ -177,16 +177,25 @@ def _restore_rows(
     overwrite: bool,
 ) -> None:
     """Restore rows, and pictures of a model's own size."""
+    from narrows.models.units import known_units, warn_of_units
+
     loaded = load_to_restore(path, "denoise", to, overwrite=overwrite)
     own, of_clean = options_by_file(how["reading"], [data, clean])
     rows = read_to_restore(loaded, data, own, how["resize"])
     if page is not None and (rows.resized is not None or not loaded.spec_.shows_pictures):
         raise no_pictures(data)
     X = rows.in_units(loaded)
+    if loaded.spec_.shows_pictures and not rows.pictures:
+        warn_of_units(loaded.scaling_, X)
+
+    def restore(rows: Any) -> Any:
+        with known_units():
+            return loaded.denoise(rows)
+
     if clean is None and page is None:
-        restored = apply_lazily(X, loaded.denoise, X.shape[1:], loaded.scaling_.value_type)
+        restored = apply_lazily(X, restore, X.shape[1:], loaded.scaling_.value_type)
     else:  # Restored rows are kept, as they are compared and written.
-        restored = loaded.denoise(X)
+        restored = restore(X)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
     line = f"{counted(len(restored), 'row')} restored in {to}{resized_words(rows)}"
     truth = None

@@ -16,6 +16,7 @@ from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
 from narrows.models.encoder_decoder import Decoder, Encoder
 from narrows.models.parameters import ModelAttributes
+from narrows.models.units import warn_of_units
 from narrows.models.validation import check_no_pairs, check_rows
 from narrows.training.history import Ending, History
 from narrows.training.state import Snapshot
@@ -246,6 +247,12 @@ class FittedModelMethods(
         NotFittedError, DataError
             As :meth:`transform`.
 
+        Warns
+        -----
+        NarrowsWarning
+            "other_units", of pictures that cannot be in the units of the training data, such as
+            16-bit ones where the model learned from 8 bits, or shades from 0 to 1.
+
         Notes
         -----
         A model that learned by ``corruption="blind_spot"`` predicts each pixel from the others, in
@@ -253,7 +260,10 @@ class FittedModelMethods(
         back by the posterior mean, for noise of the standard deviations ``noise_at_black_`` and
         ``noise_at_white_``, which ``fit`` measured.
         """
-        restored = self._restore(self._check_rows(X))
+        rows = self._check_rows(X)
+        if self.spec_.shows_pictures:
+            warn_of_units(self.scaling_, rows)
+        restored = self._restore(rows)
         return restored.reshape(np.shape(X)) if np.ndim(X) > 1 else restored
 
     def _restore(self, rows: NDArray[Any]) -> NDArray[np.floating]:

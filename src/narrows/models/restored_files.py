@@ -12,6 +12,7 @@ from narrows.data.photographs import Frame, Photograph, open_photograph
 from narrows.data.reading import Reading
 from narrows.data.tones import Tones, are_known, known_tones, own_tones
 from narrows.models.picture_restorer import Change, PictureRestorer, mean_change
+from narrows.models.units import known_units
 
 _UINT8 = np.dtype(np.uint8)
 
@@ -132,7 +133,8 @@ def restore_file(
                 if tones.are_own and not restorer.knows(len(channels), frame.shows_colours, dtype):
                     guessed.add(tones)
                 damaged = _chosen(frame).copy() if observers else None
-                change = restorer.restore(frame.values, channels, frame.shows_colours, tones)
+                with known_units():
+                    change = restorer.restore(frame.values, channels, frame.shows_colours, tones)
                 changes.append((math.prod(frame.values.shape[:2]), change))
                 if damaged is not None:
                     seen = Seen(path, page, damaged, _chosen(frame), tones)

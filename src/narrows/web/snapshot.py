@@ -28,6 +28,7 @@ from narrows.errors import DataError, FormatError, LibraryError, ParameterError,
 from narrows.library import Item, Library, Match
 from narrows.models import TableAutoencoder, load
 from narrows.models.damage import limits_of
+from narrows.models.units import known_units
 from narrows.remote import Place, Remote, on_disk, stamp
 from narrows.texts import as_json, as_text
 
@@ -326,7 +327,8 @@ class Snapshot:
         """Damage one row, and let the model restore it."""
         model, row = self.require_decoder(), picture.row
         damaged = row if corruption == "none" else self._damage(row, corruption, amount, seed)
-        restored = model.denoise(damaged[None])[0]
+        with known_units():
+            restored = model.denoise(damaged[None])[0]
         return {
             "picture": self.picture(row),
             "damaged": self.picture(damaged),
