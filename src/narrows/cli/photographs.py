@@ -4,7 +4,8 @@ One line says how noisy the pictures were and how much they changed; what is out
 said by one line for each kind of it. ``--json`` has the figures of every file.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 # The share of a model's change below which a picture counts as held back.
 _HELD_BACK = 0.1
 _EIGHT_BITS = 255
+# How much stronger than what the model learned noise is before it is said.
+_STRONGER = 1.15
+# What is said of noise that the model did not learn, as the end of "3 files ...".
+_NOISE_KINDS = {
+    "salt_and_pepper": "with single black or white pixels (salt and pepper), most of which stay: "
+    "--even-if-clean takes off more, and a model of them nearly all",
+    "stripes": "with stripes (an offset of each row or column), which stay, as the model learned "
+    "noise of single pixels: train one of stripes",
+    "correlated": "with noise that neighbouring pixels share, which stays, as the model learned "
+    "noise of single pixels: train one of it",
+}
 # What the denoisers that ship are called.
 _BUILT_IN = "built-in"
 
@@ -98,6 +110,9 @@ def restore_photographs(
         skip_unreadable=how["reading"]["skip_unreadable"] and is_folder(data),
     )  # fmt: skip
     _warn(done)
+    strongest = _strongest_of(models.values())
+    if strongest is not None:
+        _warn_of_noise(done, strongest)
     record: dict[str, Any] = {"output": to, "strength": strength, "thorough": thorough}
     record["model"] = path or _BUILT_IN
     line = _told(record, done, root)
@@ -270,17 +285,61 @@ def _remove_empty(folder: Path) -> None:
                 inner.rmdir()
 
 
+def _say(kind: str, found: "Sequence[FileChange]", n: int, words: str, **facts: Any) -> None:
+    """Say in one line what is out of the ordinary in some of n files; nothing of none."""
+    from narrows.errors import warn
+
+    if found:
+        first = shortened(str(found[0].path))
+        such = f", such as '{first}'," if n > 1 else f" ('{first}')"
+        line = f"{counted(len(found), 'file')}{such} {words}"
+        warn(line, kind=kind, stacklevel=5, files=len(found), first=str(found[0].path), **facts)
+
+
+def _strongest_of(models: Iterable[Any]) -> float | None:
+    """Return the highest level of noise that models learned, of white; None of other damage."""
+    from narrows.models.damage import strongest_noise
+    from narrows.models.picture_restorer import is_of_noise
+
+    levels = [strongest_noise(model) if is_of_noise(model) else None for model in models]
+    known = [level for level in levels if level is not None]
+    return min(known) if len(known) == len(levels) else None
+
+
+def _warn_of_noise(done: "Sequence[FileChange]", strongest: float) -> None:
+    """Say which pictures have noise that the model did not learn, one line for each kind of it."""
+    for kind, words in _NOISE_KINDS.items():
+        remedy = f"(narrows train CLEAN-PICTURES --model denoising --corruption {kind})"
+        found = [one for one in done if kind in one.noise_kinds]
+        _say("unknown_noise", found, len(done), f"{words} {remedy}", noise_kind=kind)
+    found = [
+        one
+        for one in done
+        if (one.change.noise or 0) > _STRONGER * strongest and not one.noise_kinds
+    ]
+    if found:
+        noise = max(one.change.noise or 0 for one in found)
+        level = min(1.0, math.ceil(11 * noise) / 10)
+        _say(
+            "unknown_noise",
+            found,
+            len(done),
+            f"with noise of up to {_EIGHT_BITS * noise:.3g} of 255, stronger than the "
+            f"{_EIGHT_BITS * strongest:.3g} that the model learned, so that more of it stays: "
+            "train one of such noise (narrows train CLEAN-PICTURES --model denoising "
+            f"--corruption-level 0:{level:g}, without clean ones narrows train NOISY --noisy)",
+            noise_kind="strong",
+            noise=round(_EIGHT_BITS * noise, 4),
+            learned=round(_EIGHT_BITS * strongest, 4),
+        )
+
+
 def _warn(done: "Sequence[FileChange]") -> None:
     """Say what is out of the ordinary, one line for each kind of it."""
     from narrows.data.photographs import NOTES
-    from narrows.errors import warn
 
-    def say(kind: str, found: "list[FileChange]", words: str, **facts: Any) -> None:
-        if found:
-            first = shortened(str(found[0].path))
-            such = f", such as '{first}'," if len(done) > 1 else f" ('{first}')"
-            line = f"{counted(len(found), 'file')}{such} {words}"
-            warn(line, kind=kind, stacklevel=4, files=len(found), first=str(found[0].path), **facts)
+    def say(kind: str, found: "Sequence[FileChange]", words: str, **facts: Any) -> None:
+        _say(kind, found, len(done), words, **facts)
 
     for note, words in NOTES.items():
         say("not_kept", [one for one in done if note in one.notes], words, what=note)
@@ -309,7 +368,13 @@ def _warn(done: "Sequence[FileChange]") -> None:
     )
     say(
         "held_back",
-        [one for one in done if one.change.noise is not None and one.change.share < _HELD_BACK],
+        [
+            one
+            for one in done
+            if one.change.noise is not None
+            and one.change.share < _HELD_BACK
+            and not one.noise_kinds
+        ],
         f"of which less than {_HELD_BACK:.0%} of the model's change was applied, as it is far "
         "larger than their noise; --even-if-clean applies all of it",
     )

@@ -145,6 +145,24 @@ def level_of(model: Any) -> Any:
     ]
 
 
+def strongest_noise(model: Any) -> float | None:
+    """Return the highest level of noise that a model of pictures learned to undo, white being 1.
+
+    None of models that learned other damage, or by blind spots, whose level was in the data.
+    """
+    kinds = corruption.kinds_of(model.corruption).kinds
+    if not corruption.is_independent_noise(model.corruption) or corruption.hides(model.corruption):
+        return None
+    levels = corruption.levels_of(model.corruption, level_of(model))
+    numbers = [
+        corruption.LEVELS[kind] if level == "auto" else level
+        for kind, level in zip(kinds, levels, strict=True)
+    ]
+    scaling = model.scaling_
+    unit = float(scaling.scale.mean()) / ((scaling.high - scaling.low) or 1.0)
+    return unit * max(float(np.max(number)) for number in numbers)
+
+
 def choose_damage(
     model: Corrupting, data_range: DataRange | None = None
 ) -> corruption.Damage | None:

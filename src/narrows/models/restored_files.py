@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.noise_kinds import noise_kinds
 from narrows.data.photographs import Frame, Photograph, open_photograph
 from narrows.data.reading import Reading
 from narrows.data.tones import Tones, are_known, known_tones, own_tones
@@ -60,6 +61,9 @@ class FileChange(NamedTuple):
         How its channels were restored; see :meth:`PictureRestorer.takes`.
     tones : Tones or None
         Black and white, if they were found in the values, and the model has units of its own.
+    noise_kinds : set of str
+        The kinds of noise other than independent noise that its pages have; see
+        :func:`narrows.data.noise_kinds.noise_kinds`.
     """
 
     path: Path
@@ -68,12 +72,15 @@ class FileChange(NamedTuple):
     notes: set[str]
     way: str | None
     tones: Tones | None
+    noise_kinds: frozenset[str] = frozenset()
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as JSON can hold them; levels are those of 8 bits."""
         record: dict[str, Any] = {**self.change.as_json(), "pages": self.pages}
         if self.notes:
             record["not_kept"] = sorted(self.notes)
+        if self.noise_kinds:
+            record["noise_kinds"] = sorted(self.noise_kinds)
         if self.tones is not None:
             record["black"], record["white"] = self.tones.black, self.tones.white
         return record
@@ -119,6 +126,7 @@ def restore_file(
         changes: list[tuple[int, Change]] = []
         ways: set[str] = set()
         guessed: set[Tones] = set()
+        kinds: set[str] = set()
 
         def restored() -> Iterator[Frame]:
             waiting = photograph.frames() if frames is None else iter([frames.pop()])
@@ -132,6 +140,7 @@ def restore_file(
                 dtype = frame.values.dtype
                 if tones.are_own and not restorer.knows(len(channels), frame.shows_colours, dtype):
                     guessed.add(tones)
+                kinds.update(noise_kinds(_chosen(frame), tones.span))
                 damaged = _chosen(frame).copy() if observers else None
                 with known_units():
                     change = restorer.restore(frame.values, channels, frame.shows_colours, tones)
@@ -145,7 +154,9 @@ def restore_file(
         photograph.write(new, restored(), to)
     found = next(iter(guessed), None)
     way = next(iter(ways), None)
-    return FileChange(path, mean_change(changes), len(changes), photograph.notes, way, found)
+    change = mean_change(changes)
+    notes = photograph.notes
+    return FileChange(path, change, len(changes), notes, way, found, frozenset(kinds))
 
 
 def _chosen(frame: Frame) -> NDArray[Any]:
