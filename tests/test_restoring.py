@@ -129,6 +129,32 @@ def test_auto_takes_it_for_denoising_of_pictures_of_16_pixels_and_more():
     assert small.transform(X[:2, :8, :8]).shape == (2, 32)
 
 
+@pytest.mark.parametrize(
+    ("kind", "white"), [(np.uint16, 65535), (np.float32, 255), (np.float32, 1)]
+)
+def test_pictures_in_other_units_are_damaged_and_learned_from_alike(kind, white):
+    X = pictures(40, 20, 24)
+    model = DenoisingAutoencoder(
+        architecture="restoring", hidden_layer_sizes=(8,), max_epochs=2, random_state=SEED
+    )
+    expected = model.fit(X).denoise(X[:3])
+    of_other = model.fit((X * (white / 255)).astype(kind)).denoise(
+        (X[:3] * (white / 255)).astype(kind)
+    )
+    np.testing.assert_allclose(of_other * (255 / white), expected, atol=0.05)
+
+
+def test_noise_is_in_deviations_where_white_is_unknown():
+    """A range up to 1 goes with pictures that are scaled by their standard deviation."""
+    model = DenoisingAutoencoder(
+        architecture="restoring", hidden_layer_sizes=(8,), max_epochs=1, random_state=SEED
+    )
+    X = 1000 + 300 * np.random.default_rng(SEED).normal(size=(40, 16, 16))
+    for values in (X, X.clip(0, 4000).astype(np.uint16)):
+        assert model.fit(values).choices_["corruption_level"].value == (0.0, 1.0)
+    assert model.fit((X / 8).clip(0, 255)).choices_["corruption_level"].value == (0.0, 0.2)
+
+
 def test_noise_is_undone_in_pictures_of_any_size_and_depth(tmp_path):
     X = pictures(150, 32, 32)
     model = DenoisingAutoencoder(

@@ -70,9 +70,9 @@ RANGES = {
     "masking": (0.0, 0.6),
     "jpeg": (0.3, 0.9),
 }
-# Signals have no white: their unit is their standard deviation, so that noise up to 1 reaches a
-# signal-to-noise ratio of 0 dB.
-RANGES_OF_SIGNALS = RANGES | dict.fromkeys(
+# Signals, and pictures whose white is unknown, have their standard deviation as the unit, so that
+# noise up to 1 reaches a signal-to-noise ratio of 0 dB.
+RANGES_IN_DEVIATIONS = RANGES | dict.fromkeys(
     ("gaussian", "poisson_gaussian", "correlated"), (0.0, 1.0)
 )
 

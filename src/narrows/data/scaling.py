@@ -29,6 +29,8 @@ SCALINGS = ("auto", "none", "unit", "global", "standard")
 # its upper end: digits with values from 0 to 16 are not dark 8-bit pictures.
 _CONVENTIONS = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0))
 _LEAST_SHARE = 1 / 4
+# Those that floats fill as pixels do: tables the first alone, pictures all.
+_RANGES_OF_PICTURES = ((0.0, 1.0), (0.0, 255.0))
 # Below this root mean variance of the features, a sigmoid learns data in [0, 1] worse than a linear
 # output (measured on pictures, histograms, tables).
 _LEAST_SPREAD = 1 / 16
@@ -164,10 +166,10 @@ class Scaling:
         float64.
     low, high : float
         The values of black and white when rows are shown as pictures, or read from them. 0 and 1
-        for data of zeros and ones; 0 and 255 for other uint8. For other data, the narrowest of
-        [0, 1], [-0.5, 0.5], [-1, 1] and [0, 255] that holds them all, if the largest magnitude is
-        more than a quarter of its upper end; otherwise the smallest and the largest value of the
-        training data.
+        for data of zeros and ones; 0 and 255 for other uint8; 0 and 65 535 for pictures in uint16
+        that reach a quarter of that. For other data, the narrowest of [0, 1], [-0.5, 0.5], [-1, 1]
+        and [0, 255] that holds them all, if the largest magnitude is more than a quarter of its
+        upper end; otherwise the smallest and the largest value of the training data.
     bounded : bool
         Whether scaled values lie in [0, 1].
     dtype : str
@@ -230,7 +232,7 @@ class Scaling:
                 f"scaling={name!r} is not known; use one of {', '.join(SCALINGS)}",
                 parameter="scaling",
             )
-        low, high = _black_and_white(statistics)
+        low, high = _black_and_white(statistics, are_pictures=not columns_shape)
         if columns_shape[1:]:
             statistics = statistics.by_channel(columns_shape[-1])
         if name == "auto":
@@ -238,8 +240,9 @@ class Scaling:
             differ = bool(columns_shape) and unit_ratio(statistics) > ONE_UNIT
             # Channels that differ are no colours.
             are_levels = are_levels and not (differ and len(columns_shape) > 1)
-            fills = _fills_its_range(statistics, low, high, are_levels)
-            if fills and not (statistics.binary and bits_differ):
+            ranges = _RANGES_OF_PICTURES[: None if not columns_shape else 1]
+            fills = are_levels and _fills_its_range(statistics, (low, high), ranges)
+            if not bits_differ if statistics.binary else fills:
                 name = "unit"
             elif differ or units_differ:
                 name = "standard"
@@ -551,12 +554,15 @@ def _varies(statistics: Statistics) -> NDArray[np.bool_]:
     return varies
 
 
-def _black_and_white(statistics: Statistics) -> tuple[float, float]:
+def _black_and_white(statistics: Statistics, *, are_pictures: bool) -> tuple[float, float]:
     low, high = statistics.low, statistics.high
     if statistics.binary:
         return 0.0, 1.0
     if statistics.dtype == "uint8":
         return 0.0, 255.0
+    deepest = float(SHADES[np.dtype(np.uint16)])
+    if statistics.dtype == "uint16" and are_pictures and high >= _LEAST_SHARE * deepest:
+        return 0.0, deepest
     for black, white in _CONVENTIONS:
         if black <= low and high <= white:
             used = max(-low, high) > _LEAST_SHARE * white
@@ -564,11 +570,11 @@ def _black_and_white(statistics: Statistics) -> tuple[float, float]:
     return low, high
 
 
-def _fills_its_range(statistics: Statistics, low: float, high: float, are_levels: bool) -> bool:
-    """Return whether data are zeros and ones, pixels, or floats that fill [0, 1] as pixels do."""
-    if statistics.binary or not are_levels:
-        return statistics.binary
-    if statistics.dtype == "uint8":
+def _fills_its_range(
+    statistics: Statistics, ends: tuple[float, float], ranges: tuple[tuple[float, float], ...]
+) -> bool:
+    """Return whether data are shades, or floats that fill one of the ranges as pictures do."""
+    if SHADES.get(np.dtype(statistics.dtype)) == ends[1] - ends[0]:
         return True
     spread = float(np.sqrt(statistics.variance.mean()))
-    return (low, high) == (0.0, 1.0) and spread >= _LEAST_SPREAD
+    return ends in ranges and spread >= _LEAST_SPREAD * (ends[1] - ends[0])

@@ -130,15 +130,14 @@ def limits_of(model: Corrupting, data_range: DataRange | None = None) -> corrupt
 def level_of(model: Any) -> Any:
     """Return a model's level of corruption; "auto" is a range where the network restores.
 
-    Of signals it is wider, as their unit is their standard deviation; those that fill [0, 1] have
-    the range of pictures.
+    It is wider where the unit is the rows' standard deviation, as of signals and of pictures
+    without a white.
     """
     if model.corruption is None or not model.spec_.definition.starts_at_input:
         return model.corruption_level
     kinds = corruption.kinds_of(model.corruption).kinds
     levels = corruption.levels_of(model.corruption, model.corruption_level)
-    in_deviations = model.spec_.definition.of_signals and not model.scaling_.bounded
-    ranges = corruption.RANGES_OF_SIGNALS if in_deviations else corruption.RANGES
+    ranges = corruption.RANGES if model.scaling_.bounded else corruption.RANGES_IN_DEVIATIONS
     return [
         ranges.get(kind, own) if isinstance(kind, str) and own == "auto" else own
         for kind, own in zip(kinds, levels, strict=True)

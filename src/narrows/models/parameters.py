@@ -103,8 +103,9 @@ class Parameters:
         conventional range that the data use, or their range) to [0, 1]; "global" subtracts each
         feature's mean and divides all features by one number, as for PCA; "standard" divides each
         feature by its standard deviation (1 if it is constant), and each channel of signals (L, C)
-        by one number; "auto" takes "unit" for pictures of zeros and ones only, and of
-        uint8 or that fill [0, 1] (the largest value above 1/4, the root of the features' mean
+        by one number; "auto" takes "unit" for pictures of zeros and ones only, of uint8, of uint16
+        that reach a quarter of white, and of other numbers that fill [0, 1] or, in rows (H, W) or
+        (H, W, C), [0, 255] (the largest value above 1/4 of its end, the root of the features' mean
         variance at least 1/16); rows (F,) are pictures if they have 16 values or more, of no more
         than 256 levels; otherwise "standard" for tables and signals whose columns or channels have
         standard deviations that differ by more than 3 times, and for all other tables if there
@@ -127,8 +128,8 @@ class Parameters:
         that are hidden, at most a quarter, or the extent of a distortion. A pair
         of numbers is a range, from which each row draws its level uniformly, such as (0.02, 0.2),
         on the command line 0.02:0.2. One for all corruptions, or one for each. "auto" takes a range
-        where the architecture is "restoring", of "gaussian" 0 to 0.2, or "restoring_1d", of
-        "gaussian" 0 to 1 (a signal-to-noise ratio of 0 dB) unless the signals fill [0, 1].
+        where the architecture is "restoring" or "restoring_1d", of "gaussian" 0 to 0.2 where rows
+        are scaled to [0, 1], and otherwise 0 to 1 (a signal-to-noise ratio of 0 dB).
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows, and up to 300 of few
         rows for "restoring" and "restoring_1d".
