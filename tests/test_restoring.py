@@ -88,18 +88,32 @@ def test_a_signal_is_restored_as_a_picture_of_one_line_with_the_same_weights():
     encoder = network.encoder.body[2]
     y = x.movedim(2, 1) - network.encoder.body.centre.mean[:, None]
     folded = torch.stack([y[:, :, 0::2], y[:, :, 1::2]], dim=2).flatten(1, 2)
-    expected = functional.conv1d(folded, encoder.first.weight, encoder.first.bias, padding=1)
+
+    def same(y, layer):
+        around = functional.pad(y, (1, 1), mode="replicate")
+        return functional.conv1d(around, layer.weight, layer.bias)
+
+    expected = same(folded, encoder.first)
     for block in encoder.blocks[0]:
-        hidden = functional.relu(
-            functional.conv1d(expected, block.first.weight, block.first.bias, padding=1)
-        )
-        expected = expected + functional.conv1d(
-            hidden, block.second.weight, block.second.bias, padding=1
-        )
+        expected = expected + same(functional.relu(same(expected, block.first)), block.second)
     expected = functional.conv1d(expected, encoder.to_map[0].weight, encoder.to_map[0].bias)
     code = network.encoder(x)
     finest = code[:, 80 : 80 + 5 * 20].view(2, 20, 5).movedim(2, 1)
     torch.testing.assert_close(finest, expected)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("restoring", (48, 40)), ("restoring_1d", (48, 2))])
+def test_maps_of_constant_rows_are_constant(kind, shape):
+    """Nothing tells the network where the borders are, on which the middle would come to rely."""
+    spec = spec_of(shape, architecture=kind)
+    code = with_random_weights(spec).encoder(torch.full((1, *shape), 0.7))
+    maps = code[0, np.prod(shape) :].view(-1, spec.n_components)
+    first = 0
+    for extent in scales(spec):
+        one = maps[first : first + np.prod(extent)]
+        torch.testing.assert_close(one, one[:1].expand_as(one))
+        first += len(one)
+    assert first == len(maps)
 
 
 def test_weights_restore_pictures_of_any_extent_alike_but_for_their_edges():

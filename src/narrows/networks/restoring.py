@@ -38,8 +38,9 @@ _CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _CHANNELS = (32, 48, 64)
 # Residual blocks at each scale, in each half.
 _BLOCKS = 2
-# Numbers that are kept for the gradients of each channel of a place, in both halves.
-_KEPT = 14
+# Numbers that are kept for the gradients of each channel of a place, in both halves; and those of
+# each place and the padding around.
+_KEPT, _KEPT_PADDED = 14, 9
 _KERNEL = 3
 
 
@@ -174,8 +175,13 @@ def _convolution(spec: NetworkSpec) -> Any:
 
 
 def _same(spec: NetworkSpec, fan_in: int, fan_out: int) -> Any:
-    """Make a convolution that keeps the extent."""
-    return _convolution(spec)(fan_in, fan_out, _KERNEL, padding=_KERNEL // 2)
+    """Make a convolution that keeps the extent, and repeats the outermost places.
+
+    Zeros would tell a network where the borders are. It learns from crops in which they are
+    everywhere near, and restored the middle of larger pictures the worse the longer it learned.
+    """
+    made = _convolution(spec)
+    return made(fan_in, fan_out, _KERNEL, padding=_KERNEL // 2, padding_mode="replicate")
 
 
 def _blocks(spec: NetworkSpec, width: int) -> nn.Sequential:
@@ -260,11 +266,16 @@ def _numbers_a_row(spec: NetworkSpec) -> int:
     ...     hidden_layer_sizes=(32, 64, 128), activation="relu", code_activation="identity",
     ...     output="clip", tied_weights=False)
     >>> _numbers_a_row(spec)
-    916480
+    1551232
     """
-    places = [math.prod(size) for size in scales(spec)]
-    channels = sum(n * width for n, width in zip(places, spec.hidden_layer_sizes, strict=True))
-    return 4 * math.prod(spec.sample_shape) + 2 * spec.n_components * sum(places) + _KEPT * channels
+    sizes, widths = scales(spec), spec.hidden_layer_sizes
+    places = [math.prod(size) for size in sizes]
+    padded = [math.prod(n + 2 * (_KERNEL // 2) for n in size) for size in sizes]
+    kept = sum(
+        (_KEPT * inside + _KEPT_PADDED * around) * width
+        for inside, around, width in zip(places, padded, widths, strict=True)
+    )
+    return 4 * math.prod(spec.sample_shape) + 2 * spec.n_components * sum(places) + kept
 
 
 RESTORING = Architecture(
