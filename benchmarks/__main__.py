@@ -71,7 +71,7 @@ BENCHMARKS = {
     "blind-spot-folder": ("blind_spot", "folder", None),
     "blind-spot-single": ("blind_spot", "single", None),
     "documents": ("documents", "--figure benchmarks/results/documents.png", None),
-    "signals": ("signals", "--epochs 7", None),
+    "signals": ("signals", "--figures benchmarks/results", "--epochs 1"),
     "adding": ("library", "adding", None),
     "opening": ("library", "startup", None),
     "web": ("web", "", None),

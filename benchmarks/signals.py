@@ -1,6 +1,7 @@
 """Sound and vibration restored by Narrows beside classic denoisers, each at its best weight.
 
     python -m benchmarks.signals [sound] [vibration] [--epochs N] [--before]
+        [--figures FOLDER] [--sounds FOLDER]
 
 Signals are generated, so that the truth is known: "sound" has syllables (pulse trains through two
 moving formants, hisses, pauses), "vibration" a bearing with a fault (harmonics of a changing speed,
@@ -8,15 +9,19 @@ and blows that ring), in g. Models learn from a minute of clean signals with all
 epochs; --before adds the default of before, a narrow code of 64 numbers behind convolutions. White
 noise is added to 16 seconds of other signals. SNR is that of all of these together; classics have
 the weight that is best for it, and are told the level of noise. "clean" are signals without noise.
-CPU-seconds are those of one thread, for the 16 seconds. Seed 0.
+CPU-seconds are those of one thread, for the 16 seconds. --figures draws spectrograms of three
+seconds at 5 dB; --sounds writes these signals as WAV files to listen to. Seed 0.
 """
 
 import argparse
 import time
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pywt
 import torch
+from scipy.io import wavfile
 from scipy.ndimage import uniform_filter
 from scipy.signal import istft, lfilter, savgol_filter, stft
 
@@ -25,7 +30,7 @@ from narrows import DenoisingAutoencoder, signals
 
 RATE, WINDOW, FRAME = 8000, 512, 512
 LEARNED, JUDGED, SECONDS = 8, 2, 8  # signals, and the seconds of each
-LEVELS = (0, 5, 10, 20)
+LEVELS, DRAWN = (0, 5, 10, 20), 5
 WEIGHTS = np.geomspace(0.3, 4, 12)
 
 
@@ -129,7 +134,8 @@ CLASSICS = {
 }
 
 
-def measure(make, given):
+def measure(section, given):
+    make = SECTIONS[section]
     clean = [make(SECONDS, np.random.default_rng((SEED, 1, n))) for n in range(JUDGED)]
     windows = signals.Windows(
         [make(SECONDS, np.random.default_rng((SEED, 0, n))) for n in range(LEARNED)], WINDOW
@@ -151,27 +157,63 @@ def measure(make, given):
         level = 0.0 if db == "clean" else np.std(clean) * 10 ** (-db / 20)
         random = np.random.default_rng((SEED, 2, 0 if db == "clean" else db))
         noisy = [x + random.normal(0, level, x.shape) for x in clean]
-        scores = {}
+        scores, made = {}, {}
         for name, model in models.items():
             start = time.process_time()
-            restored = [signals.denoise(model, x) for x in noisy]
+            made[name] = restored = [signals.denoise(model, x) for x in noisy]
             scores[name] = together(restored, clean), time.process_time() - start
         for name, classic in CLASSICS.items() if level else ():
             start = time.process_time()
-            each = [
-                together([classic(x, level, weight) for x in noisy], clean) for weight in WEIGHTS
-            ]
+            tried = [[classic(x, level, weight) for x in noisy] for weight in WEIGHTS]
+            each = [together(one, clean) for one in tried]
             scores[name] = max(each), (time.process_time() - start) / len(WEIGHTS)
+            made[name] = tried[int(np.argmax(each))]
         for name, (score, seconds) in scores.items():
             row(db, name, f"{score:.2f}", f"{seconds:.2f}")
         if level:
-            best = max(scores[name][0] for name in CLASSICS)
-            above[f"dB above the best classic, {db} dB"] = scores["model"][0] - best, 0
+            best = max(CLASSICS, key=lambda name: scores[name][0])
+            above[f"dB above the best classic, {db} dB"] = scores["model"][0] - scores[best][0], 0
+            if db == DRAWN:
+                shown = {"noisy": noisy, "model": made["model"], best: made[best], "clean": clean}
+                first = {name: of[0] for name, of in shown.items()}
+                if given.figures:
+                    draw(given.figures / f"signals-{section}.png", first)
+                if given.sounds:
+                    write_sounds(given.sounds, section, first)
         else:
             above["SNR of clean signals that are restored, dB"] = scores["model"][0], 40
     table("what", "measured", "goal", "met")
     for what, (measured, goal) in above.items():
         compared(what, measured, goal)
+
+
+def draw(path, versions):
+    """Draw spectrograms of versions of one signal."""
+    figure, axes = plt.subplots(
+        len(versions), figsize=(7, 7.5), sharex=True, sharey=True, layout="constrained"
+    )
+    top = 20 * np.log10(np.abs(stft(versions["clean"], nperseg=256)[2]).max())
+    for ax, (name, x) in zip(axes, versions.items(), strict=True):
+        frequencies, times, spectrum = stft(x[: 3 * RATE], RATE, nperseg=256, noverlap=192)
+        levels = 20 * np.log10(np.abs(spectrum) + 1e-9)
+        range_ = {"vmin": top - 60, "vmax": top, "cmap": "magma"}
+        drawn = ax.pcolormesh(times, frequencies / 1000, levels, rasterized=True, **range_)
+        against = "" if name == "clean" else f": {signals.snr(x, versions['clean']):.1f} dB"
+        ax.set_title(name + against)
+        ax.set_ylabel("kHz")
+    axes[-1].set_xlabel("seconds")
+    figure.colorbar(drawn, ax=axes, label="level, dB")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def write_sounds(folder, section, versions):
+    folder.mkdir(parents=True, exist_ok=True)
+    loudest = max(np.abs(x).max() for x in versions.values())
+    for name, x in versions.items():
+        samples = np.rint(32767 * x / loudest).astype(np.int16)
+        wavfile.write(folder / f"{section}, {name}.wav", RATE, samples)
 
 
 def together(restored, clean):
@@ -187,13 +229,15 @@ def main():
     parser.add_argument("sections", nargs="*", metavar="section")
     parser.add_argument("--epochs", type=int, help="of training; by default its own number")
     parser.add_argument("--before", action="store_true", help="measure the default of before, too")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER")
+    parser.add_argument("--sounds", type=Path, metavar="FOLDER")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.sections or SECTIONS:
         if name not in SECTIONS:
             parser.error(f"there is no section {name!r}; give some of {', '.join(SECTIONS)}")
         print(f"\n{name}, {JUDGED} signals of {SECONDS} seconds")
-        measure(SECTIONS[name], given)
+        measure(name, given)
 
 
 if __name__ == "__main__":
