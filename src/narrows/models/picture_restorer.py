@@ -4,7 +4,8 @@ Each picture is changed as far as its noise allows. With the variance of the noi
 estimated on the picture and may grow with the light, Stein's unbiased estimate of the risk tells
 which share of a denoiser's change brings a picture nearest to the clean one, without knowing that:
 the mean of the variance times one minus the derivative of a restored pixel by the given one, over
-the mean square of the change. A clean picture is left as it is, whatever the model would do to it.
+the mean square of the change. A clean picture is left as it is, whatever the model would do to it;
+so is one from which the change would take hardly any noise.
 
 Stein (1981), "Estimation of the mean of a multivariate normal distribution", theorem 1, for the
 expected product of noise and change; Ramani, Blu & Unser (2008), "Monte-Carlo SURE", eq. 12, for
@@ -33,6 +34,8 @@ from narrows.models.validation import check_number, least_side
 # Parts of a picture on which the share of the change is measured: how many along each side, and
 # their sides; and the step of the derivative, of white.
 _PARTS, _SIDE, _STEP = 2, 128, 1 / 255
+# The least part of the noise's power that a change has to take away: about what noise is known to.
+_LEAST_GAIN = 0.05
 _AROUND = 9  # the side of the squares in which clipped pixels are counted
 # The most pixels on which noise is estimated; of more, parts.
 _ENOUGH = 1 << 21
@@ -319,8 +322,13 @@ class PictureRestorer:
             variances = variance.at(_without_gaps(part) + span * added) / span**2
             variances *= clipped_variance(_clipped_around(part, ends))
             expected -= float((variances * derivatives).mean()) / len(parts)
-        expected = max(0.0, expected)
-        return noise, (1.0 if changes <= expected else expected / changes)
+        if changes == 0 or noise == 0:
+            return noise, 0.0
+        share = min(1.0, max(0.0, expected / changes))
+        gain = share * (
+            2 * expected - share * changes
+        )  # in the mean of squares, by Stein's estimate
+        return noise, (share if gain >= _LEAST_GAIN * noise**2 else 0.0)
 
 
 def _ends_of(picture: NDArray[Any]) -> tuple[float, float]:
