@@ -57,6 +57,14 @@ def test_units_do_not_matter():
     assert deep.pixels == pytest.approx(eight.pixels * 257 - 1000)
 
 
+def test_what_is_beyond_white_stays_there():
+    """Astronomers' white is below their stars."""
+    _, noisy = discs()
+    noisy[10:16, 10:16] += 5000
+    found = restore_by_classic("total variation", noisy, LEVEL)
+    assert found.pixels[12:14, 12:14] == pytest.approx(noisy[12:14, 12:14], rel=0.1)
+
+
 def test_without_a_clean_picture_the_weight_follows_from_the_noise():
     _, noisy = discs()
     found = restore_by_classic("non-local means", noisy, LEVEL)

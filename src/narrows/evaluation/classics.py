@@ -232,10 +232,11 @@ def restore_by_classic(
         return ByClassic(np.asarray(noisy, np.float64), 1.0, 0.0)
     truth = None if clean is None else ((clean - low) / span).reshape(pixels.shape)
     weights = (classic.usual(level),) if truth is None else classic.weights
+    ends = min(0.0, pixels.min()), max(1.0, pixels.max())  # stars may be beyond white
 
     def restored_with(weight: float) -> tuple[float, ByClassic]:
         start = time.process_time()
-        restored = np.clip(classic.restore(pixels, level, weight), 0, 1)
+        restored = np.clip(classic.restore(pixels, level, weight), *ends)
         seconds = time.process_time() - start
         error = 0.0 if truth is None else float(np.square(restored - truth).mean())
         return error, ByClassic(restored, weight, seconds)
