@@ -204,7 +204,7 @@ def draw(path, versions):
     axes[-1].set_xlabel("seconds")
     figure.colorbar(drawn, ax=axes, label="level, dB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
