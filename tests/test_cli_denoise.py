@@ -508,3 +508,82 @@ def test_pages_of_several_types_have_each_its_own_white(
     np.testing.assert_allclose(made[1] / 257, made[0], atol=0.6)
     np.testing.assert_allclose(made[2] * 255, made[0], atol=0.6)
     assert "white" not in done.json["pictures"][0]
+
+
+def test_a_file_that_its_kind_cannot_hold_does_not_stop_a_folder(
+    models: dict[str, Path], tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "in").mkdir()
+    grey = eight(noisy(WAVES[3], 20))
+    Image.fromarray(grey).save(tmp_path / "in" / "a.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "in" / "deep.jp2")
+    done = run("denoise", models["grey"], "in", "-o", "out", "--json")
+    assert done.code == 0, done.err
+    assert files(tmp_path / "out") == ["a.png"]
+    deep = str(tmp_path / "in" / "deep.jp2")
+    (said,) = (one for one in done.json["warnings"] if one["kind"] == "not_written")
+    assert Path(said["first"]).name == "deep.jp2"
+    assert "16 bits a sample" in said["message"]
+    assert [Path(one["path"]).name for one in done.json["skipped"]] == ["deep.jp2"]
+    # The remedy can be carried out.
+    assert run("denoise", models["grey"], deep, "-o", "deep.tif").code == 0
+    assert tifffile.imread(tmp_path / "deep.tif").dtype == np.uint16
+    refused = run("denoise", models["grey"], deep, "-o", "same.jp2")
+    assert (refused.code, "name a file ending in .tif" in refused.err) == (3, True)
+    assert not Path("same.jp2").exists()
+
+
+def test_pictures_without_noise_are_said_to_have_none(
+    models: dict[str, Path], tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.full((40, 40), 128, np.uint8)).save(tmp_path / "in" / "flat.png")
+    Image.fromarray(np.full((1, 1), 128, np.uint8)).save(tmp_path / "in" / "one.png")
+    done = run("denoise", models["grey"], "in", "-o", "out", "--json")
+    assert done.code == 0, done.err
+    assert [(one["kind"], one["files"]) for one in done.json["warnings"]] == [("no_noise", 2)]
+    np.testing.assert_array_equal(np.asarray(Image.open("out/flat.png")), 128)
+
+
+def test_outputs_of_no_kind_of_picture_are_refused_by_their_ending(
+    tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(eight(WAVES[3])).save(tmp_path / "in" / "a.png")
+    refused = run("denoise", "in/a.png", "-o", "a.xyz")
+    assert refused.code == 2
+    assert "'a.xyz' ends in .xyz, in which no pictures are written" in refused.err
+    refused = run("denoise", "in", "-o", "a.png")
+    assert refused.code == 2
+    assert "restored into a folder" in refused.err
+    shutil.copy("in/a.png", "-a.png")
+    refused = run("denoise", "-a.png", "-o", "b.png")
+    assert (refused.code, "./-a.png" in refused.err) == (2, True)
+    assert run("denoise", "./-a.png", "-o", "-b.png").code == 0
+    assert Path("-b.png").exists()
+
+
+def test_equal_files_have_no_finite_psnr(models: dict[str, Path], tmp_path: Path, run: Run) -> None:
+    bits = WAVES[2] > 128
+    for place in ("in", "clean"):
+        (tmp_path / place).mkdir()
+        Image.fromarray(bits).save(tmp_path / place / "a.png")
+    done = run("denoise", models["grey"], "in", "-o", "out", "--clean", "clean")
+    assert done.code == 0, done.err
+    assert "PSNR infinite, as equal to the original" in done.out
+    assert "100 dB" not in done.out.splitlines()[0]
+
+
+def test_senseless_levels_are_refused_before_anything_is_read(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "damaged.png").write_bytes(b"no picture")
+    for level in ("0:0", "0", "-0.1", "1.5", "0.5:0.2", "nan"):
+        words = ["--model", "denoising", "--corruption-level", level]
+        refused = run("train", "in", "-o", "model", *words)
+        assert refused.code == 2, refused.err
+        assert "corruption_level" in refused.err or "corruption-level" in refused.err
+    refused = run("train", "in", "-o", "model", "--noisy", "--corruption-level", "0.7")
+    assert (refused.code, "share of hidden pixels" in refused.err) == (2, True)
+    Image.fromarray(eight(noisy(WAVES[3], 9))).save(tmp_path / "in" / "damaged.png")
+    refused = run("train", "in", "-o", "model", "--noisy", "--corruption-level", "0.5")
+    assert (refused.code, "share of hidden pixels" in refused.err) == (2, True)

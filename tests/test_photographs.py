@@ -1,6 +1,7 @@
 """Picture files read with everything that they hold, and written again."""
 
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -356,6 +357,46 @@ def test_what_a_file_holds_goes_into_other_kinds(source: str, to: str, tmp_path:
     shape = (WIDTH, HEIGHT, 3)
     away = np.abs(decode(made, shape).astype(int) - decode(path, shape)).mean()
     assert away < 1.3
+
+
+@pytest.mark.parametrize("to", ["b.webp", "b.jpg", "b.png", "b.tif"])
+def test_the_resolution_goes_into_other_kinds(to: str, tmp_path: Path) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "a.tif", dpi=(300, 150))
+    _, made = again(tmp_path / "a.tif", tmp_path / to)
+    with Image.open(made) as image:
+        exif = image.getexif()
+        found = image.info.get("dpi") or (exif[282], exif[283])
+        assert found == pytest.approx((300, 150), rel=1e-3)
+
+
+@pytest.mark.parametrize(("unit", "x", "y"), [(0, 1, 1), (0, 4, 3), (1, 1, 1), (2, 118, 59)])
+def test_the_density_of_jpeg_stays_as_it_is(unit: int, x: int, y: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(COLOURS).save(tmp_path / "a.jpg", exif=exif)
+    packed = bytearray((tmp_path / "a.jpg").read_bytes())
+    packed[13:18] = struct.pack(">BHH", unit, x, y)
+    (tmp_path / "a.jpg").write_bytes(packed)
+    _, made = again(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    assert made.read_bytes()[6:18] == bytes(packed[6:18])
+    if not unit:  # nobody knows how many pixels an inch has
+        _, made = again(tmp_path / "a.jpg", tmp_path / "b.png")
+        with Image.open(made) as image:
+            assert "dpi" not in image.info
+
+
+def test_a_palette_is_said_to_be_what_it_becomes(tmp_path: Path) -> None:
+    few = Image.fromarray(COLOURS).quantize(32)
+    few.save(tmp_path / "a.gif")
+    few.save(tmp_path / "a.png")
+    Image.fromarray(COLOURS[:, :, 0]).save(tmp_path / "grey.gif")
+    for source, to, notes in (
+        ("a.gif", "b.png", {"palette"}),
+        ("a.gif", "b.gif", {"few_colours"}),
+        ("a.png", "c.gif", {"few_colours"}),
+        ("grey.gif", "d.gif", set()),
+    ):
+        assert again(tmp_path / source, tmp_path / to)[0].notes == notes
 
 
 def test_what_a_kind_cannot_hold_is_refused(tmp_path: Path) -> None:

@@ -170,3 +170,11 @@ def test_the_page_fits_and_its_line_moves(chromium, tmp_path, width):
         assert 80 < float(re.search(r"([\d.]+)%", moved)[1]) < 95
         slider.press("Home")
         assert "0%" in after.evaluate("image => image.parentNode.style.cssText")
+
+
+def test_how_many_pictures_are_beside_classics_is_said_without_originals():
+    noisy = np.random.default_rng(SEED).normal(128, 20, (24, 24))
+    beside = BesideClassics()
+    beside.add("a", noisy, restored=noisy / 2 + 64)
+    assert any("1 of 100 pictures" in line for line in beside.lines(100))
+    assert not any("evenly spaced" in line for line in beside.lines(1))

@@ -19,6 +19,7 @@ from narrows.cli.exchange import (
     restore_signal,
     write_restored,
 )
+from narrows.cli.originals import score_words
 from narrows.cli.photographs import are_photographs, restore_photographs
 from narrows.texts import counted
 
@@ -105,7 +106,7 @@ def command(
     )
     if page is not None and of_signal:
         raise no_pictures(data)
-    model = _check_model(path, data)
+    model = _check_model(path, data, to, how)
     shares: dict[str, Any] = {"strength": strength, "even_if_clean": even_if_clean}
     if restore_signal(
         model, "denoise", data, to, clean=clean, overwrite=overwrite, **shares, **how
@@ -129,7 +130,7 @@ def _parted(given: tuple[Path, ...]) -> tuple[Path | None, Path]:
     return (given[0] if len(given) == 2 else None), given[-1]
 
 
-def _check_model(path: Path | None, data: Path) -> Path:
+def _check_model(path: Path | None, data: Path, to: Path, how: dict[str, Any]) -> Path:
     """Refuse to restore other data than pictures without a model.
 
     Raises
@@ -137,11 +138,23 @@ def _check_model(path: Path | None, data: Path) -> Path:
     ParameterError
         If there is none.
     """
+    from narrows.containment import is_folder
     from narrows.data.folders import check_exists
     from narrows.errors import ParameterError
 
     if path is None:
         check_exists(data, "the pictures")
+        own_folder = to.with_name("restored")  # a folder that the pictures could go to
+        if not is_folder(to) and to.suffix and are_photographs(data, own_folder, how):
+            if is_folder(data):
+                raise ParameterError(
+                    f"'{data}' is a folder of pictures, which are restored into a folder, and "
+                    f"'{to}' ends in {to.suffix}; name a folder"
+                )
+            raise ParameterError(
+                f"'{to}' ends in {to.suffix}, in which no pictures are written; name a folder, or "
+                "a file ending in .png, .tif, .jpg or .webp"
+            )
         raise ParameterError(
             f"the denoisers that ship restore picture files at their own size, and '{data}' is to "
             "be restored otherwise; name a model before it (narrows train --model denoising)"
@@ -203,11 +216,9 @@ def _restore_rows(
         of_clean["skip_unreadable"] = False
         originals = read_to_restore(loaded, clean, of_clean, how["resize"])
         before, after, truth = _compare(restored, loaded, (rows, data), (originals, clean))
-        for name, unit in (("psnr", " dB"), ("ssim", "")):
-            damaged, now = getattr(before, name), getattr(after, name)
-            record[name] = {"damaged": damaged, "restored": now}
-            if now is not None:
-                line += f"; {name.upper()} {now:.4g}{unit} (input: {damaged:.4g}{unit})"
+        for name in ("psnr", "ssim"):
+            record[name] = {"damaged": getattr(before, name), "restored": getattr(after, name)}
+        line += score_words(before, after, len(restored))
         record["ssim_window"] = after.ssim_window
         if after.ssim_window is not None:
             line += " (window {} x {}, Gaussian)".format(*after.ssim_window)

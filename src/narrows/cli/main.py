@@ -6,9 +6,11 @@ it needs beyond click inside its functions, so that ``narrows --help`` answers a
 packages bring verbs as entry points ``narrows.verbs``.
 """
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
 
@@ -205,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" (see '{context.command_path} --help')" if context else ""
-            _complain(error.format_message(), hint)
+            _complain(error.format_message(), _hint_of_file(error, arguments) or hint)
             return 2
         except click.Abort:
             return _stopped()
@@ -241,3 +243,12 @@ def _complain(message: str, hint: str = "") -> None:
 
     start = "narrows: error: "
     note(f"{start}{one_line(message, LONGEST_LINE - len(start) - len(hint))}{hint}")
+
+
+def _hint_of_file(error: click.ClickException, arguments: Sequence[str] | None) -> str:
+    """Say how a file whose name was taken for an option is named."""
+    if isinstance(error, click.NoSuchOption):
+        for name in sys.argv[1:] if arguments is None else arguments:
+            if name.startswith(error.option_name) and Path(name).exists():
+                return f"; the file of this name is ./{name}"
+    return ""

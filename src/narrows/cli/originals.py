@@ -102,15 +102,30 @@ class Scores:
         from narrows.evaluation import mean_restoration
 
         before, after = mean_restoration(self.before), mean_restoration(self.after)
-        words = ""
-        for name, unit in (("psnr", " dB"), ("ssim", "")):
-            damaged, now = getattr(before, name), getattr(after, name)
-            record[name] = {"damaged": damaged, "restored": now}
-            if now is not None:
-                words += f"; {name.upper()} {now:.4g}{unit} (input: {damaged:.4g}{unit})"
+        for name in ("psnr", "ssim"):
+            record[name] = {"damaged": getattr(before, name), "restored": getattr(after, name)}
+        words = score_words(before, after, len(self.after))
         record["ssim_window"] = after.ssim_window
         record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
         return words
+
+
+def score_words(before: "Restoration", after: "Restoration", n: int) -> str:
+    """Return the mean scores of n damaged and restored pictures or rows, each behind a "; ".
+
+    Those that equal their original have no finite PSNR, which is said.
+    """
+
+    def psnr(scores: "Restoration") -> str:
+        if scores.n_exact == n:
+            return "infinite, as equal to the original"
+        some = f", {scores.n_exact} of {n} equal to the original, counted as 100 dB"
+        return f"{scores.psnr:.4g} dB{some if scores.n_exact else ''}"
+
+    words = f"; PSNR {psnr(after)} (input: {psnr(before)})"
+    if after.ssim is not None and before.ssim is not None:
+        words += f"; SSIM {after.ssim:.4g} (input: {before.ssim:.4g})"
+    return words
 
 
 def _size(values: Any) -> str:

@@ -105,18 +105,20 @@ def restore_photographs(
     if scores is not None or page is not None:
         beside = Beside([file.relative_to(root).as_posix() for file in files])
         observers.append(beside.observer(files, scores))
-    done, skipped = _restore_all(
+    done, skipped, unwritable = _restore_all(
         files, places, to, restorer, observers, overwrite=overwrite,
         skip_unreadable=how["reading"]["skip_unreadable"] and is_folder(data),
     )  # fmt: skip
     _warn(done)
+    _warn_of_unwritable(unwritable, path)
     strongest = _strongest_of(models.values())
     if strongest is not None:
         _warn_of_noise(done, strongest)
     record: dict[str, Any] = {"output": to, "strength": strength, "thorough": thorough}
     record["model"] = path or _BUILT_IN
     line = _told(record, done, root)
-    record["skipped"] = [{"path": path, "reason": reason} for path, reason in skipped]
+    not_restored = [*skipped, *unwritable]
+    record["skipped"] = [{"path": path, "reason": reason} for path, reason in not_restored]
     if left_out is not None and any(left_out.as_json().values()):
         record["left_out"] = left_out.as_json()
     if scores is not None:
@@ -225,8 +227,15 @@ def _restore_all(
     *,
     overwrite: bool,
     skip_unreadable: bool,
-) -> "tuple[list[FileChange], list[tuple[str, str]]]":
+) -> "tuple[list[FileChange], list[tuple[str, str]], list[tuple[str, str]]]":
     """Restore all files; they appear together or not at all.
+
+    Returns
+    -------
+    done : list of FileChange
+    skipped, unwritable : list of (str, str)
+        Files that cannot be read, and those of a folder that their kind cannot hold here, with
+        the reasons.
 
     Raises
     ------
@@ -236,12 +245,14 @@ def _restore_all(
     from narrows.atomic import atomic_file, atomic_folder
     from narrows.data.image_codec import DefectError, quietly
     from narrows.data.images import none_readable
+    from narrows.data.photographs import UnwritableError
     from narrows.data.reading import current
     from narrows.errors import DataError, UnreadableFileError
     from narrows.models.restored_files import restore_file
 
     done: list[FileChange] = []
     skipped: list[tuple[str, str]] = []
+    unwritable: list[tuple[str, str]] = []
     into_folder = places[files[0]] is not None
     writing = atomic_folder if into_folder else atomic_file
     with writing(to, overwrite=overwrite) as temporary, progress("restoring") as advance, quietly():
@@ -266,15 +277,38 @@ def _restore_all(
                         f"'{file}' is not restored: {error}; {remedy}", path=file, reason=str(error)
                     ) from error
                 skipped.append((str(file), str(error)))
+            except UnwritableError as error:
+                new.unlink(missing_ok=True)
+                if len(files) == 1:
+                    raise
+                unwritable.append((str(file), str(error.reason)))
             except DataError as error:
                 reason = str(error).removeprefix("it ")
                 raise DataError(f"'{file}' {reason}" if reason != str(error) else reason) from error
             advance(number, len(files))
         if not done:
-            raise none_readable(len(files), files[0], skipped[0][1])
+            raise none_readable(len(files), files[0], (skipped + unwritable)[0][1])
         _remove_empty(temporary)
     report_skipped(skipped)
-    return done, skipped
+    return done, skipped, unwritable
+
+
+def _warn_of_unwritable(unwritable: Sequence[tuple[str, str]], model: Path | None) -> None:
+    """Say which files of a folder were not restored, as their kind cannot hold them here."""
+    from narrows.errors import warn
+
+    if unwritable:
+        first, reason = unwritable[0]
+        named = "" if model is None else f"{shortened(str(model))} "
+        such = f", such as '{shortened(first)}'," if len(unwritable) > 1 else f" ('{first}')"
+        warn(
+            f"{counted(len(unwritable), 'file')}{such} not restored, as they cannot be written in "
+            f"their kind: {reason}; restore each by itself into another kind (narrows denoise "
+            f"{named}{shortened(first)} -o NAME.tif)",
+            kind="not_written",
+            files=len(unwritable),
+            first=first,
+        )
 
 
 def _remove_empty(folder: Path) -> None:
@@ -366,15 +400,16 @@ def _warn(done: "Sequence[FileChange]") -> None:
         f"with {sum(one.change.not_finite for one in unfinished)} values that are not finite (NaN "
         "or infinity), which stay as they are",
     )
+    held = [one for one in done if one.change.share < _HELD_BACK and not one.noise_kinds]
+    say(
+        "no_noise",
+        [one for one in held if one.change.noise == 0],
+        "in which no noise was found, so that they stay as they are (--even-if-clean applies the "
+        "model's change)",
+    )
     say(
         "held_back",
-        [
-            one
-            for one in done
-            if one.change.noise is not None
-            and one.change.share < _HELD_BACK
-            and not one.noise_kinds
-        ],
+        [one for one in held if one.change.noise],
         f"of which less than {_HELD_BACK:.0%} of the model's change was applied, as it is far "
         "larger than their noise; --even-if-clean applies all of it",
     )

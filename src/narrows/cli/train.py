@@ -377,6 +377,7 @@ def _train(
     model: Any
     if resume is None:
         model, resumed = MODELS[model_name](**parameters), {}
+        model.check_parameters()
         pictures |= {} if window is not None else crops_for(model)
     else:
         model = load_to_resume(resume, model_name, parameters)

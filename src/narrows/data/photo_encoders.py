@@ -23,6 +23,11 @@ from narrows.errors import DataError
 QUALITY = 95
 """The quality of lossy kinds, of 100."""
 
+
+class UnwritableError(DataError):
+    """A kind of files cannot hold a picture; `reason` says what of it."""
+
+
 _BEHIND_HEADER = 8 + 8 + 13 + 4  # bytes of a PNG file's signature and first chunk
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Chunks that the encoder makes, or that hold only for the palette or the depth of the file.
@@ -32,6 +37,9 @@ _OWN_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"bKGD", b"hIST", b"
 _SEGMENTS = {0xE1: b"", 0xE2: b"ICC_PROFILE\0", 0xED: b"", 0xFE: b""}
 _LONGEST = 65533  # bytes of a segment
 _METRE = 39.3701  # inches
+_JFIF = 13  # bytes of a JPEG file before the unit of its density
+# EXIF's resolution, and the unit of inches.
+_X_RESOLUTION, _Y_RESOLUTION, _UNIT, _INCH = 282, 283, 296, 2
 _COARSEST = 12  # the largest number in the quantisation tables of quality 95
 # Channels of 8 bits that a kind takes without opacity, and with it.
 _PLAIN, _WITH_ALPHA = {1, 3}, {2, 4}
@@ -71,6 +79,7 @@ def carried_of(image: ImageFile, file: BinaryIO) -> Carried:
         own["qtables"] = getattr(image, "quantization", None)
         own["subsampling"] = JpegImagePlugin.get_sampling(image)
         own["progressive"] = bool(image.info.get("progressive"))
+        own["density"] = _density_of(image)
     elif kind == "WEBP":
         file.seek(0)
         own["lossless"] = b"VP8L" in file.read(256)
@@ -79,6 +88,8 @@ def carried_of(image: ImageFile, file: BinaryIO) -> Carried:
             own[name] = image.info[name]
     exif = image.getexif()
     dpi = image.info.get("dpi")
+    if kind == "JPEG" and own["density"][0] not in (1, 2) and _X_RESOLUTION not in exif:
+        dpi = None  # Pillow takes 72 where there are EXIF data without a resolution
     return Carried(
         exif.tobytes() if len(exif) else b"",
         image.info.get("icc_profile") or b"",
@@ -86,6 +97,15 @@ def carried_of(image: ImageFile, file: BinaryIO) -> Carried:
         None if dpi is None or min(dpi) <= 0 else (float(dpi[0]), float(dpi[1])),
         own,
     )
+
+
+def _density_of(image: ImageFile) -> tuple[int, int, int]:
+    """Return unit, x and y of a JPEG file's JFIF header; without unit if there is no such header.
+
+    Without a unit (0) the two numbers are the shape of pixels.
+    """
+    x, y = image.info.get("jfif_density") or (1, 1)
+    return int(image.info.get("jfif_unit") or 0), int(x), int(y)
 
 
 def kind_of(image: ImageFile) -> str:
@@ -141,6 +161,8 @@ def encode(
     with path.open("wb") as file:
         to: Any = _Inserting(file, _chunks_for(carried)) if kind == "PNG" else file
         images[0].save(to, kind, **options)
+    if kind == "JPEG" and "density" in carried.own:
+        _set_density(path, carried.own["density"])
 
 
 def check_holds(kind: str, frame: Frame, path: Path, count: int = 1) -> None:
@@ -148,7 +170,7 @@ def check_holds(kind: str, frame: Frame, path: Path, count: int = 1) -> None:
 
     Raises
     ------
-    DataError
+    UnwritableError
         If it has fewer bits, other channels, or no several pictures.
     """
     dtype, channels = frame.values.dtype, frame.values.shape[2:] or (1,)
@@ -165,9 +187,9 @@ def check_holds(kind: str, frame: Frame, path: Path, count: int = 1) -> None:
         fits = kind in _SEVERAL and dtype != np.uint16
         why = f"{count} pictures" + " of 16 bits a sample" * (dtype == np.uint16)
     if not fits:
-        raise DataError(
-            f"'{path}' does not hold {why}, which the given file has; name a file with the ending "
-            "of that one, or ending in .tif"
+        raise UnwritableError(
+            f"'{path}' does not hold {why}, which the given file has; name a file ending in .tif",
+            reason=f"{kind} files do not hold {why}",
         )
 
 
@@ -209,7 +231,11 @@ def _options(kind: str, carried: Carried) -> dict[str, Any]:
         options["progressive"] = own.get("progressive", False)
         options["extra"] = own.get("segments") or _segments_for(carried)
     elif kind in ("WEBP", "AVIF", "HEIF", "JXL"):
-        given = {"exif": carried.exif, "icc_profile": carried.icc, "xmp": carried.xmp}
+        given = {
+            "exif": _exif_with_resolution(carried),
+            "icc_profile": carried.icc,
+            "xmp": carried.xmp,
+        }
         options |= {name: value for name, value in given.items() if value}
         options["quality"] = QUALITY
         if kind == "WEBP":
@@ -217,6 +243,14 @@ def _options(kind: str, carried: Carried) -> dict[str, Any]:
             if "background" in own:
                 options["background"] = own["background"]
     return options
+
+
+def _set_density(path: Path, density: tuple[int, int, int]) -> None:
+    """Write unit, x and y into the JFIF header of a JPEG file, if it has one."""
+    with path.open("r+b") as file:
+        if file.read(_JFIF)[6:11] == b"JFIF\0":
+            file.seek(_JFIF)
+            file.write(struct.pack(">BHH", *density))
 
 
 def _segments_of(file: BinaryIO) -> bytes:
@@ -286,6 +320,18 @@ def _chunks_for(carried: Carried) -> bytes:
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in made
     )
+
+
+def _exif_with_resolution(carried: Carried) -> bytes:
+    """Return EXIF data with the resolution, for kinds that hold it nowhere else."""
+    exif = Image.Exif()
+    if carried.exif:
+        exif.load(carried.exif)
+    if carried.dpi is None or _X_RESOLUTION in exif:
+        return carried.exif
+    exif[_X_RESOLUTION], exif[_Y_RESOLUTION] = carried.dpi
+    exif[_UNIT] = _INCH
+    return exif.tobytes()
 
 
 def _with_chunks(file: bytes, chunks: bytes) -> bytes:

@@ -25,6 +25,7 @@ from narrows.data.image_codec import (
     is_tiff,
     open_image,
 )
+from narrows.data.photo_encoders import UnwritableError
 from narrows.data.photo_frames import Carried, Frame, frame_of_image
 from narrows.data.reading import Reading
 from narrows.errors import ParameterError
@@ -32,7 +33,15 @@ from narrows.errors import ParameterError
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-__all__ = ["NOTES", "Frame", "Photograph", "check_writable", "open_photograph", "same_ending"]
+__all__ = [
+    "NOTES",
+    "Frame",
+    "Photograph",
+    "UnwritableError",
+    "check_writable",
+    "open_photograph",
+    "same_ending",
+]
 
 NOTES = {
     "palette": "whose palettes became grey or colours",
@@ -93,8 +102,6 @@ class Photograph:
             self.notes.add("previews")
         if bits_of(image, self._file) > 8 and picture.dtype == np.uint8:
             self.notes.add("shallow")
-        if self.kind == "GIF":
-            self.notes.add("few_colours")
 
     def frames(self) -> Iterator[Frame]:
         """Read the pages or frames, one by one; more than once if need be.
@@ -113,7 +120,7 @@ class Photograph:
                 frame = next(reader, None)
             if frame is None:
                 return
-            if frame.note is not None and not (frame.note == "palette" and self.kind == "GIF"):
+            if frame.note is not None:
                 self.notes.add(frame.note)
             yield frame
 
@@ -177,7 +184,7 @@ class Photograph:
 
         Raises
         ------
-        DataError
+        UnwritableError
             If a file of the kind cannot hold such pictures.
         """
         to = to or path
@@ -195,6 +202,10 @@ class Photograph:
         photo_encoders.encode(
             path, kind, chain([first], waiting), carried, same_kind=kind == self.kind
         )
+        if kind == "GIF":  # which has a palette of 256 colours, enough for all greys
+            self.notes.discard("palette")
+            if first.shows_colours:
+                self.notes.add("few_colours")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.corruption import Corruption, hides
+from narrows.corruption import Corruption, hides, levels_of
 from narrows.data.arrays import check_all_finite, read_rows
 from narrows.data.axes import are_pictures
 from narrows.data.batches import RowWeights, without_zero_weights
@@ -177,6 +177,8 @@ class DenoisingAutoencoder(BaseAutoencoder):
         if not _are_clean(targets, X):
             if not hides(self.corruption):
                 return super()._check_data(X, None, sample_weight, fitting=fitting)
+            if fitting and _shows_pictures(X):
+                self._check_levels(most_hidden=1 / 4)
             _warn_of_correlation(X)
             X, sample_weight = self._cut(X, sample_weight, fitting=fitting)
             return super()._check_data(X, None, sample_weight, fitting=fitting)
@@ -278,10 +280,30 @@ class DenoisingAutoencoder(BaseAutoencoder):
                 f"intact_weight={self.intact_weight!r} does not go with corruption='blind_spot': a "
                 "network that restores what it sees learns its noise; leave it at 'auto'"
             )
+        self._check_levels()
         if self.corrupted_weight == self._intact_weight == 0:
             raise ParameterError(
                 f"corrupted_weight=0 and intact_weight={self.intact_weight} leave nothing to "
                 "learn; give one of them a number above 0"
+            )
+
+    def _check_levels(self, most_hidden: float = 1 / 2) -> None:
+        """Refuse levels that leave nothing to undo, and more hidden pixels than there can be."""
+        if self.corruption is None:
+            return
+        levels = levels_of(self.corruption, self.corruption_level)
+        largest = [0.3 if level == "auto" else float(np.max(level)) for level in levels]
+        if max(largest) == 0:
+            raise ParameterError(
+                f"corruption_level={self.corruption_level!r} damages nothing, so that there is "
+                "nothing to undo; give a number above 0 or a range such as (0.02, 0.2) (with pairs "
+                "of damaged and clean rows: corruption=None)"
+            )
+        if hides(self.corruption) and levels != ["auto"] and largest[0] > most_hidden:
+            raise ParameterError(
+                f"corruption_level={self.corruption_level!r} is not allowed: with "
+                "corruption='blind_spot' it is the share of hidden pixels, which is at most 1/4 in "
+                "pictures and 1/2 in signals, as no two of them are neighbours; leave it at 'auto'"
             )
 
     @property
