@@ -1,12 +1,12 @@
 """Sound and vibration restored by Narrows beside classic denoisers, each at its best weight.
 
-    python -m benchmarks.signals [sound] [vibration] [--epochs N] [--before]
+    python -m benchmarks.signals [sound] [vibration] [--epochs N] [--former]
         [--figures FOLDER] [--sounds FOLDER]
 
 Signals are generated, so that the truth is known: "sound" has syllables (pulse trains through two
 moving formants, hisses, pauses), "vibration" a bearing with a fault (harmonics of a changing speed,
 and blows that ring), in g. Models learn from a minute of clean signals with all defaults but the
-epochs; --before adds the default of before, a narrow code of 64 numbers behind convolutions. White
+epochs; --former adds the former default, a narrow code of 64 numbers behind convolutions. White
 noise is added to 16 seconds of other signals. SNR is that of all of these together; classics have
 the weight that is best for it, and are told the level of noise. "clean" are signals without noise.
 CPU-seconds are those of one thread, for the 16 seconds. --figures draws spectrograms of three
@@ -142,8 +142,8 @@ def measure(section, given):
     )
     epochs = {} if given.epochs is None else {"max_epochs": given.epochs}
     kinds = {"model": {}}
-    if given.before:
-        kinds["default of before"] = {"architecture": "convolutional", "n_components": 64}
+    if given.former:
+        kinds["former default"] = {"architecture": "convolutional", "n_components": 64}
     models = {}
     for name, more in kinds.items():
         start = time.process_time()
@@ -228,7 +228,7 @@ def main():
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("sections", nargs="*", metavar="section")
     parser.add_argument("--epochs", type=int, help="of training; by default its own number")
-    parser.add_argument("--before", action="store_true", help="measure the default of before, too")
+    parser.add_argument("--former", action="store_true", help="measure the former default, too")
     parser.add_argument("--figures", type=Path, metavar="FOLDER")
     parser.add_argument("--sounds", type=Path, metavar="FOLDER")
     given = parser.parse_args()

@@ -71,6 +71,14 @@ def test_both_together_are_less_than_a_megabyte_and_say_what_they_were_made_from
         assert all(term.startswith(("CC0", "public domain")) for term in terms)
 
 
+def test_each_call_returns_a_model_of_its_own():
+    fingerprint = builtin.denoiser(1).fingerprint_
+    model = builtin.denoiser(1).set_params(corruption="jpeg", max_epochs=1)
+    model.fit(np.stack([scene(32, 32), 255 - scene(32, 32)]))
+    assert builtin.denoiser(1).corruption == "gaussian"
+    assert builtin.denoiser(1).fingerprint_ == fingerprint
+
+
 def test_other_channels_are_refused():
     with pytest.raises(ParameterError, match="channels=2 is not allowed"):
         builtin.denoiser(2)

@@ -137,6 +137,21 @@ def test_over_and_under_exposed_pictures_are_not_harmed(offset, level):
     assert np.mean(losses) < 0.1
 
 
+def test_a_change_that_takes_hardly_any_noise_off_is_not_made():
+    clean = ((shapes(0) - 128) * 2).clip(0, WHITE).round()
+    for level, is_changed in ((1, False), (10, True)):
+        given = noisy(clean, level, 0).round().clip(0, WHITE).astype(np.uint8)
+        made, change = restored(given)
+        assert 0 < best_share(clean, given) < 1
+        assert (change.share > 0) == (change.rms > 0) == is_changed
+        # What the best share of the change would take off, as a part of the noise.
+        full, _ = restored(given, even_if_clean=True)
+        squares = np.square(full.astype(np.float64) - given).mean()
+        gain = best_share(clean, given) ** 2 * squares / np.square(given - clean).mean()
+        assert (gain > 0.05) == is_changed
+        assert made.dtype == np.uint8
+
+
 def test_one_of_several_noises_is_noise():
     words = ("gaussian", "poisson_gaussian")
     assert is_of_noise(DenoisingAutoencoder(corruption=["one_of", *words]))

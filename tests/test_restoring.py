@@ -80,8 +80,7 @@ def test_a_code_is_the_row_and_a_map_at_each_scale():
     assert start == spec.code_width
 
 
-def test_a_signal_is_restored_as_a_picture_of_one_line_with_the_same_weights():
-    """In one dimension the network is what convolutions of one column would compute."""
+def test_the_finest_map_of_a_signal_is_what_plain_convolutions_compute():
     signal = spec_of((40, 2), architecture="restoring_1d")
     network = with_random_weights(signal)
     x = torch.rand(2, 40, 2, generator=torch.Generator().manual_seed(SEED))
@@ -290,3 +289,13 @@ def test_a_few_pictures_are_learned_from_for_a_bounded_time():
     ).fit(pictures(20, 16, 16))
     assert model.choices_["max_epochs"].value == 300
     assert model.choices_["batch_size"].value == 20
+
+
+def test_more_scales_than_tiles_can_hold_are_refused():
+    X = pictures(8, 64, 64)
+    model = DenoisingAutoencoder(
+        architecture="restoring", hidden_layer_sizes=(4,) * 6, max_epochs=1, random_state=SEED
+    )
+    with pytest.raises(ParameterError, match="a place for 64 pixels"):
+        model.fit(X)
+    model.set_params(hidden_layer_sizes=(4,) * 5).fit(X)

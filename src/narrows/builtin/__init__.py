@@ -6,7 +6,6 @@ output channel.
 
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ _SCALE, _LARGEST = ".scale", 127
 _LEAST_AXES = 3
 
 
-@cache
 def denoiser(channels: int) -> DenoisingAutoencoder:
     """Return the denoiser that ships with Narrows.
 
@@ -64,9 +62,8 @@ def denoiser(channels: int) -> DenoisingAutoencoder:
     """
     manifest = _manifest(channels)
     path = _path(channels).with_suffix(".safetensors")
-    values = dequantised(load_file(path))
     parts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in values.items():
+    for name, tensor in dequantised(load_file(path)).items():
         half, _, rest = name.partition(".")
         parts.setdefault(half, {})[rest] = tensor
     return DenoisingAutoencoder.restore(manifest, parts, path)

@@ -24,7 +24,7 @@ _LEAST, _MOST = 2, 16
 
 
 def blind_spot(x: Tensor, level: Strength, _limits: Limits, generator: torch.Generator) -> Damaged:
-    """Hide a share ``level`` of the pixels, at most a quarter (1 / step along each axis).
+    """Hide a share ``level`` of the places: at most a quarter of pixels, half of samples.
 
     They lie on a grid that is shifted at random in each row, are hidden in all channels, and get
     the mean of their neighbours.
@@ -60,7 +60,7 @@ def grids(x: Tensor, step: int) -> Iterator[Tensor]:
 def hide(x: Tensor, hidden: Tensor) -> Damaged:
     """Give hidden places of rows the mean of their neighbours.
 
-    Neighbours along an axis count twice as much as those across. Rows go on mirrored beyond their
+    Neighbours along an axis count twice as much as diagonal ones. Rows go on mirrored beyond their
     ends, without repeating these.
 
     Parameters

@@ -4,9 +4,9 @@ ITU-T T.81 (1992), annex A.3.3 and tables K.1 and K.2; JFIF 1.02 for colours; qu
 Independent JPEG Group's library scales its tables. What is left out is lossless.
 """
 
-import math
-
+import numpy as np
 import torch
+from scipy.fft import dct
 from torch import Tensor
 from torch.nn import functional
 
@@ -111,10 +111,7 @@ def _steps(table: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
 
 def _cosines() -> Tensor:
     """Return the orthonormal basis of the discrete cosine transform, frequencies by rows."""
-    place, frequency = torch.arange(_SIDE) + 0.5, torch.arange(_SIDE, dtype=torch.float64)
-    basis = torch.cos(math.pi / _SIDE * frequency[:, None] * place) * math.sqrt(2 / _SIDE)
-    basis[0] /= math.sqrt(2)
-    return basis
+    return torch.from_numpy(dct(np.eye(_SIDE), axis=0, norm="ortho"))
 
 
 def _padded(planes: Tensor, multiple: int) -> Tensor:

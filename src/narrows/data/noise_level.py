@@ -30,9 +30,8 @@ _FLAT = 1 - 1e-3  # the share of patches of pure noise that count as patches wit
 _PILED = 1e-3  # the share of pixels that hold an extreme value where a picture is clipped
 _AWAY = 2.5  # standard deviations from a clipped value; 1 % of noise lies beyond
 _FEW = 0.2  # the share of patches, those farthest from clipped values, that are always looked at
-# For correlations: the side of patches, the share that is flattest, and the lags that are told
-# apart.
-_LARGE, _FLATTEST, _FEWEST_FLAT, _FARTHEST = 12, 0.05, 100, 1
+# For correlations: the side of patches, and the share and the number of the flattest.
+_LARGE, _FLATTEST, _FEWEST_FLAT = 12, 0.05, 100
 # Patches that tell the noise, of which no more pixels than this share are clipped; the share of
 # all that they have to be; and the share of them, the flattest, that shows the most there can be.
 _MOST_CLIPPED, _FEWEST_TELLING, _FLATTEST_PATCHES = 0.9, 0.05, 0.02
@@ -51,8 +50,8 @@ def estimate_noise(picture: ArrayLike) -> float:
     The smallest eigenvalue of the covariance of patches whose gradients are no steeper than noise
     makes them (eqs. 9 to 16 of Liu, Tanaka & Okutomi), found in turns. It is divided by the same
     eigenvalue of noise whose deviation is 1, at the same places, as the smallest of several
-    estimates is too low. The paper's patches have 7 pixels a side; 5 tell noise of few levels
-    better.
+    estimates is too low. The paper's patches have 7 pixels a side; those of 5 measure noise of a
+    few grey levels better.
 
     Parameters
     ----------
@@ -186,14 +185,14 @@ def fit_variance(
     Returns
     -------
     at_0, at_1 : float
-        The line at both ends; of places that are all alike, the mean.
+        The line at both ends; of places that are all alike, the constant with the least errors.
     """
     known = variances > 0
     if not known.any():
         return 0.0, 0.0
     shares, variances = shares[known], variances[known]
     if np.ptp(shares) == 0:
-        return (float(1 / np.mean(1 / variances)),) * 2
+        return (float(np.sum(1 / variances) / np.sum(1 / variances**2)),) * 2
     first = np.ones(len(shares)) if grows else 1 - shares
     parts = np.column_stack([first, shares]) / variances[:, None]
     at_0, more = map(float, nnls(parts, np.ones(len(parts)))[0])
@@ -522,9 +521,7 @@ def _lags() -> tuple[_Floats, list[_Floats], _Floats]:
     basis, _ = np.linalg.qr(surface)
     rest = np.eye(_LARGE**2) - basis @ basis.T
     down, right = np.subtract.outer(row, row), np.subtract.outer(column, column)
-    reach = range(-_FARTHEST, _FARTHEST + 1)
-    lags = [(0, 0), (0, 1), (1, 0)]
-    lags += [(i, j) for i in reach for j in reach if (i, j) > (0, 1) and (i, j) != (1, 0)]
+    lags = ((0, 0), (0, 1), (1, 0), (1, -1), (1, 1))
     sums = []
     for i, j in lags:
         pairs = ((down == i) & (right == j)) | ((down == -i) & (right == -j))

@@ -82,8 +82,7 @@ class Classic:
     weights : tuple of float
         Those of which the best is taken where the clean picture is known.
     usual : callable
-        The best weight in the mean over photographs for a standard deviation in 0..1
-        (``python -m benchmarks.restoring classics``).
+        The weight for a standard deviation in 0..1 where there is no clean picture.
     packages : tuple of str
         The modules that it needs.
     remedy : str
@@ -189,7 +188,7 @@ def restore_by_classic(
         The values of black and white.
     clean : ndarray of the same shape, optional
         The clean original. The weight is then the one of several with the least squared error;
-        otherwise it is the best one for noise of this level in the mean over photographs.
+        otherwise it is one that suits photographs with noise of this level.
 
     Returns
     -------

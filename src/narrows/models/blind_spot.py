@@ -27,8 +27,8 @@ from narrows.data.noise_level import fit_variance
 from narrows.models import persistence
 from narrows.models.parameters import ModelAttributes
 
-# The side of the windows in which variances are measured: of predictions, and of the noise.
-_WINDOW, _FLAT_WINDOW = 9, 9
+# The side of the windows in which variances are measured.
+_WINDOW = 9
 # The share of windows, of each brightness, that show what the noise is, and how many brightnesses.
 _FLATTEST, _BRIGHTNESSES, _FEWEST = 0.1, 16, 20
 _ROWS = 16  # that are predicted at a time
@@ -119,7 +119,7 @@ def measure_noise(model: ModelAttributes, rows: NDArray[Any]) -> Noise | None:
     """
     predicted = predict(model, rows)
     difference = np.subtract(rows, predicted, dtype=np.float64)
-    window = _window(model, rows, _FLAT_WINDOW)
+    window = _window(model, rows, _WINDOW)
     squares, levels = (
         _in_windows(values, window) for values in (difference**2, _brightness(predicted, model))
     )

@@ -149,17 +149,12 @@ def strongest_noise(model: Any) -> float | None:
 
     None of models that learned other damage, or by blind spots, whose level was in the data.
     """
-    kinds = corruption.kinds_of(model.corruption).kinds
     if not corruption.is_independent_noise(model.corruption) or corruption.hides(model.corruption):
         return None
-    levels = corruption.levels_of(model.corruption, level_of(model))
-    numbers = [
-        corruption.LEVELS[kind] if level == "auto" else level
-        for kind, level in zip(kinds, levels, strict=True)
-    ]
+    levels = [own for _, own in corruption.named_levels(model.corruption, level_of(model))]
     scaling = model.scaling_
     unit = float(scaling.scale.mean()) / ((scaling.high - scaling.low) or 1.0)
-    return unit * max(float(np.max(number)) for number in numbers)
+    return unit * max(float(np.max(level)) for level in levels if level is not None)
 
 
 def choose_damage(

@@ -107,7 +107,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         ----------
         X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Clean rows, which ``corruption`` damages during training; or, with ``y``, damaged rows.
-            With ``corruption="blind_spot"`` noisy rows, of which no clean ones are needed.
+            With ``corruption="blind_spot"`` noisy rows; no clean ones are needed.
         y : array-like of the shape of X, or path, optional
             The clean rows. Labels, of shape (n,) or (n, 1), are ignored. Of two folders of picture
             files, those of the same names are pairs, of any sizes

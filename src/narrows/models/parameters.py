@@ -124,12 +124,13 @@ class Parameters:
     corruption_level : float, "auto", pair of float, or sequence of them, default="auto"
         Strength of the damage, from 0 to 1: the standard deviation of noise in scaled units (of
         "poisson_gaussian", that at white), the share of values masked or set to an extreme, of
-        "jpeg" what the quality of 100 lacks, in hundredths, of "blind_spot" the share of pixels
-        that are hidden, at most a quarter, or the extent of a distortion. A pair
-        of numbers is a range, from which each row draws its level uniformly, such as (0.02, 0.2),
-        on the command line 0.02:0.2. One for all corruptions, or one for each. "auto" takes a range
-        where the architecture is "restoring" or "restoring_1d", of "gaussian" 0 to 0.2 where rows
-        are scaled to [0, 1], and otherwise 0 to 1 (a signal-to-noise ratio of 0 dB).
+        "jpeg" what the quality of 100 lacks, in hundredths, of "blind_spot" the share of what is
+        hidden, at most a quarter of pixels and half of a signal's samples, or the extent of a
+        distortion. A pair of numbers is a range, from which each row draws its level uniformly,
+        such as (0.02, 0.2), on the command line 0.02:0.2. One for all corruptions, or one for each.
+        "auto" takes a range where the architecture is "restoring" or "restoring_1d", of "gaussian"
+        0 to 0.2 where rows are scaled to [0, 1], and otherwise 0 to 1 (a signal-to-noise ratio of
+        0 dB).
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows, and up to 300 of few
         rows for "restoring" and "restoring_1d".

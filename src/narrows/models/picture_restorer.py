@@ -7,7 +7,7 @@ the mean of the variance times one minus the derivative of a restored pixel by t
 the mean square of the change. A clean picture is left as it is, whatever the model would do to it;
 so is one from which the change would take hardly any noise.
 
-Stein (1981), "Estimation of the mean of a multivariate normal distribution", theorem 1, for the
+Stein (1981), "Estimation of the mean of a multivariate normal distribution", lemma 2, for the
 expected product of noise and change; Ramani, Blu & Unser (2008), "Monte-Carlo SURE", eq. 12, for
 the mean derivative by one more pass.
 """
@@ -325,9 +325,8 @@ class PictureRestorer:
         if changes == 0 or noise == 0:
             return noise, 0.0
         share = min(1.0, max(0.0, expected / changes))
-        gain = share * (
-            2 * expected - share * changes
-        )  # in the mean of squares, by Stein's estimate
+        # What that takes off the mean of squares.
+        gain = share * (2 * expected - share * changes)
         return noise, (share if gain >= _LEAST_GAIN * noise**2 else 0.0)
 
 

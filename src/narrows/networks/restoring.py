@@ -36,6 +36,7 @@ from narrows.networks.network import Architecture, Body, Decoder, Encoder, Netwo
 _CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 # Channels at each scale by default, from the finest on.
 _CHANNELS = (32, 48, 64)
+_MOST_SCALES = 5  # a place of the coarsest then stands for 32, where tiles begin
 # Residual blocks at each scale, in each half.
 _BLOCKS = 2
 # Numbers that are kept for the gradients of each channel of a place, in both halves; and those of
@@ -230,17 +231,24 @@ def _unflat(x: Tensor, channels: int, extent: tuple[int, ...]) -> Tensor:
 
 
 def _check(spec: NetworkSpec) -> None:
-    """Refuse models whose codes are not those of plain halves.
+    """Refuse networks without scales or with too many, and encoders of several heads.
 
     Raises
     ------
     ParameterError
-        If there are no scales, or an encoder of several heads.
+        If there are no scales, more than five of pictures, or several heads.
     """
     if not spec.hidden_layer_sizes:
         raise ParameterError(
             "hidden_layer_sizes=() leaves no scale to restore at; give the channels of each "
             f"scale, such as {_CHANNELS}, or leave it at 'auto'"
+        )
+    count = len(spec.hidden_layer_sizes)
+    if count > _MOST_SCALES and len(_extent(spec)) > 1:
+        raise ParameterError(
+            f"hidden_layer_sizes={spec.hidden_layer_sizes} has {count} scales, the coarsest with "
+            f"a place for {1 << count} pixels, which is more than large pictures are restored by; "
+            f"give the channels of at most {_MOST_SCALES}, such as {_CHANNELS}"
         )
     if spec.n_heads > 1:
         raise ParameterError(
