@@ -97,6 +97,7 @@ def test_the_share_is_the_best_one_where_noise_grows_with_the_light():
         WHITE - page(12),
         WHITE - page(13),
         page(16),
+        WHITE - page(22),
         page(24),
         squares(4),
         squares(8),
@@ -108,6 +109,7 @@ def test_the_share_is_the_best_one_where_noise_grows_with_the_light():
         "inverted 12",
         "inverted 13",
         "text 16",
+        "inverted 22",
         "text 24",
         "squares 4",
         "squares 8",
@@ -121,7 +123,7 @@ def test_black_and_white_is_not_harmed(clean, level):
         np.testing.assert_array_equal(made, given)
         return
     before, after = (np.square(one - clean).mean() for one in (given, made))
-    assert 10 * np.log10(after / before) < 0.8  # dB lost
+    assert 10 * np.log10(after / before) < 0.5  # dB lost
 
 
 @pytest.mark.parametrize("offset", [0, WHITE], ids=["under", "over"])

@@ -36,8 +36,10 @@ _LARGE, _FLATTEST, _FEWEST_FLAT = 12, 0.05, 100
 # all that they have to be; and the share of them, the flattest, that shows the most there can be.
 _MOST_CLIPPED, _FEWEST_TELLING, _FLATTEST_PATCHES = 0.9, 0.05, 0.02
 # Bands of brightness in which noise is measured by itself, and the side of the squares whose mean
-# tells a pixel's band.
+# tells a pixel's band. A band shows texture where its flat patches vary so much more in most
+# directions than in one, and so much more than those of other bands.
 _BANDS, _SMOOTH = 4, 15
+_TEXTURE, _MORE_TEXTURE = 2.0, 1.25
 _ROUNDING = 1e-20  # the power of what rounding leaves of patches without noise
 _TO_DEVIATION = 0.6745  # the median of a standard normal variable's absolute value
 
@@ -116,12 +118,12 @@ class NoiseVariance(NamedTuple):
 def noise_by_brightness(pictures: Sequence[NDArray[Any]], black: float) -> NoiseVariance:
     """Measure noise that grows with the light, as that of cameras does.
 
-    The noise of pixels of about one brightness is that of `estimate_noise`. Through the variances
-    of all brightnesses goes a line with the smallest relative errors, among those that are not
-    negative at black and do not fall: text and fine texture, which look like noise at one
-    brightness, are no such line.
-    Few pixels of one brightness are flat, so that these variances are a little too large; the line
-    is lowered until the darkest of them has no more than `estimate_noise` finds in all pixels.
+    The noise of pixels of about one brightness is that of `estimate_noise`. Brightnesses that show
+    texture, whose flat patches vary much more in most directions than in one, are left out if there
+    are others. Through the variances goes a line with the smallest relative errors, among those
+    that are not negative at black and do not fall. Few pixels of one brightness are flat, so that
+    these variances are a little too large; the line is lowered until the darkest of them has no
+    more than `estimate_noise` finds in all pixels.
 
     Parameters
     ----------
@@ -153,11 +155,13 @@ def noise_by_brightness(pictures: Sequence[NDArray[Any]], black: float) -> Noise
     >>> [bool(0.8 < variance.at(brightness) / brightness < 1.2) for brightness in (100, 150)]
     [True, True]
     """
-    points: list[tuple[float, float]] = []
+    points: list[tuple[float, float, float]] = []
     for picture in pictures:
         for channel in _channels_of(picture):
             points += _variances_of(channel)
-    places, variances = np.array(points).T
+    places, variances, spreads = np.array(points).T
+    flat = spreads <= max(_TEXTURE, _MORE_TEXTURE * spreads.min())
+    places, variances = places[flat], variances[flat]
     low, high = min(black, float(places.min())), float(places.max())
     shares = (places - low) / (high - low) if high > low else np.zeros(len(places))
     ends = fit_variance(shares, variances, grows=True)
@@ -199,12 +203,15 @@ def fit_variance(
     return at_0, more + at_0 * grows
 
 
-def _variances_of(channel: NDArray[Any]) -> list[tuple[float, float]]:
-    """Return the brightness of several bands of a channel, and the variance of their noise."""
+def _variances_of(channel: NDArray[Any]) -> list[tuple[float, float, float]]:
+    """Return bands of a channel: their brightness, the variance of their noise, and the spread.
+
+    The spread is by how much the variance in most directions exceeds the least; 1 of pure noise.
+    """
     values = channel.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.any():
-        return [(0.0, 0.0)]
+        return [(0.0, 0.0, 1.0)]
     smooth = uniform_filter(np.where(finite, values, np.median(values[finite])), _SMOOTH)
     edges = np.unique(np.quantile(smooth, np.linspace(0, 1, _BANDS + 1)))
     found = []
@@ -216,8 +223,10 @@ def _variances_of(channel: NDArray[Any]) -> list[tuple[float, float]]:
             level, kept = _smallest(patches)
             top, left = np.divmod(patches.places[kept], channel.shape[1] - window[1] + 1)
             brightness = smooth[top + window[0] // 2, left + window[1] // 2].mean()
-            found.append((float(brightness), (patches.scale * level) ** 2))
-    return found or [(float(smooth.mean()), _level_of(channel) ** 2)]
+            least, *others = _variances_by_direction(patches.rows[kept])
+            spread = float(np.median(others)) / least if least > 0 else 1.0
+            found.append((float(brightness), (patches.scale * level) ** 2, spread))
+    return found or [(float(smooth.mean()), _level_of(channel) ** 2, 1.0)]
 
 
 def noise_correlation(picture: ArrayLike) -> float:
@@ -451,14 +460,19 @@ def _loss(patches: _Patches, kept: NDArray[np.bool_], level: float) -> float:
 
 
 def _least_deviation(rows: _Floats) -> float:
-    """Return the standard deviation along the direction in which rows vary least.
+    """Return the standard deviation along the direction in which rows vary least."""
+    return float(np.sqrt(_variances_by_direction(rows)[0]))
+
+
+def _variances_by_direction(rows: _Floats) -> _Floats:
+    """Return the variances of rows along their principal directions, the least first.
 
     Their means do not count: rows are chosen by them.
     """
     contrasts = rows - rows.mean(axis=1, keepdims=True)
     centred = contrasts - contrasts.mean(axis=0)
-    variances = np.linalg.eigvalsh(centred.T @ centred) / len(rows)
-    return float(np.sqrt(max(variances[1], 0.0)))
+    variances: _Floats = np.linalg.eigvalsh(centred.T @ centred)[1:] / len(rows)
+    return variances.clip(0)
 
 
 @cache
