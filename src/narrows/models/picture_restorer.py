@@ -2,10 +2,10 @@
 
 Each picture is changed as far as its noise allows. With the variance of the noise, which is
 estimated on the picture and may grow with the light, Stein's unbiased estimate of the risk tells
-which share of a denoiser's change brings a picture nearest to the clean one, without knowing that:
-the mean of the variance times one minus the derivative of a restored pixel by the given one, over
-the mean square of the change. A clean picture is left as it is, whatever the model would do to it;
-so is one from which the change would take hardly any noise.
+which share of a denoiser's change brings the picture nearest to the clean one, without knowing
+that: around each pixel, the mean of the variance times one minus the derivative of a restored pixel
+by the given one, over the mean square of the change. So a page is cleaned between its letters. A
+clean picture is left as it is, and so is one from which the change would take hardly any noise.
 
 Stein (1981), "Estimation of the mean of a multivariate normal distribution", lemma 2, for the
 expected product of noise and change; Ramani, Blu & Unser (2008), "Monte-Carlo SURE", eq. 12, for
@@ -31,9 +31,12 @@ from narrows.models.orientations import mean_over_orientations
 from narrows.models.tiles import GRID, Tiling, restore_in_bands, restore_part
 from narrows.models.validation import check_number, least_side
 
-# Parts of a picture on which the share of the change is measured: how many along each side, and
-# their sides; and the step of the derivative, of white.
-_PARTS, _SIDE, _STEP = 2, 128, 1 / 255
+# The side of the squares for which the best share of a change is measured, and the step of the
+# derivative, of white.
+_LOCAL, _STEP = 25, 1 / 255
+_MOST_SHARE = 1.3  # before shares are smoothed
+# Parts of a picture on which the mean share is measured: how many along each side, and their sides.
+_PARTS, _SIDE = 2, 128
 # The least part of the noise's power that a change has to take away: about what noise is known to.
 _LEAST_GAIN = 0.05
 _AROUND = 9  # the side of the squares in which clipped pixels are counted
@@ -52,7 +55,8 @@ class Change(NamedTuple):
     noise : float or None
         The estimated standard deviation of its noise, of white; None where it was not estimated.
     share : float
-        The share of the model's change that was applied, before the strength that was asked for.
+        The share of the model's change that was applied, before the strength that was asked for:
+        the mean over the picture, in which larger changes count more.
     rms : float
         Root mean square of the change, of white.
     not_finite : int
@@ -278,15 +282,23 @@ class PictureRestorer:
             yield values[:, :, : len(channels)], network
 
     def _restore_one(self, network: _Network, picture: NDArray[Any], tones: ModelTones) -> Change:
-        noise, share = self._share(network, picture, tones)
-        factor = self.strength * share
+        held = self._held(network, picture, tones)
+        noise, share = self._share(network, picture, tones, held)
+        if share == 0 or self.strength == 0:
+            gaps = int((~np.isfinite(picture)).sum()) if picture.dtype.kind == "f" else 0
+            return Change(noise, share, 0.0, gaps)
         squares, not_finite = 0.0, 0
         tiling = network.tiling((picture.shape[0], picture.shape[1]))
-        bands = restore_in_bands(lambda p: network.change(p, tones), picture, tiling)
-        for top, added in bands:
+
+        def change(part: NDArray[Any]) -> NDArray[np.float32]:
+            added = network.change(part, tones)
+            return added if held is None else added * held.shares(part, added)
+
+        for top, added in restore_in_bands(change, picture, tiling):
             for start in range(0, len(added), _ROWS):
                 rows = picture[top + start : top + start + len(added[start : start + _ROWS])]
-                made = _as_type(rows, factor * tones.file.span * added[start : start + _ROWS])
+                applied = self.strength * tones.file.span * added[start : start + _ROWS]
+                made = _as_type(rows, applied)
                 with np.errstate(invalid="ignore"):  # infinity less infinity
                     away = np.subtract(made, rows, dtype=np.float64)
                 if rows.dtype.kind == "f":
@@ -296,52 +308,115 @@ class PictureRestorer:
                 rows[...] = made
         return Change(noise, share, math.sqrt(squares / picture.size), not_finite)
 
-    def _share(
+    def _held(
         self, network: _Network, picture: NDArray[Any], tones: ModelTones
+    ) -> "_HeldByNoise | None":
+        """Return what holds a change back to what the noise allows; None where nothing does."""
+        if self.even_if_clean or not is_of_noise(network.model) or picture.dtype.kind == "b":
+            return None
+        variance = noise_by_brightness(list(_parts_to_estimate(picture)), tones.file.black)
+        return _HeldByNoise(network, tones, variance, _ends_of(picture))
+
+    def _share(
+        self,
+        network: _Network,
+        picture: NDArray[Any],
+        tones: ModelTones,
+        held: "_HeldByNoise | None",
     ) -> tuple[float | None, float]:
-        """Estimate the noise, of white, and the share of the change that it allows."""
+        """Estimate the noise, of white, and the share of the change that it allows in the mean."""
         if picture.dtype.kind == "b":  # of which no noise can be measured
             return None, float(self.even_if_clean or not is_of_noise(network.model))
-        span = tones.file.span
         seen = list(_parts_to_estimate(picture))
-        variance = noise_by_brightness(seen, tones.file.black)
-        noise = math.sqrt(np.mean([_mean_variance(part, variance) for part in seen])) / span
-        if self.even_if_clean or not is_of_noise(network.model):
+        variance = held.variance if held else noise_by_brightness(seen, tones.file.black)
+        squared = float(np.mean([_mean_variance(part, variance) for part in seen]))
+        noise = math.sqrt(squared) / tones.file.span
+        if held is None:
             return noise, 1.0
-        generator = np.random.default_rng(0)
-        changes, expected, least = 0.0, 0.0, least_side(network.model.spec_)
-        parts, ends = list(_parts(picture, _PARTS, _SIDE)), _ends_of(picture)
+        if noise == 0:
+            return noise, 0.0
+        least = least_side(network.model.spec_)
+        squares, applied, gain = 0.0, 0.0, 0.0
+        parts = list(_parts(picture, _PARTS, _SIDE))
         for part in parts:
             added = restore_part(lambda p: network.change(p, tones), part, least)
-            signs = generator.choice(np.array([-1, 1], np.float32), part.shape)
-            near = part.astype(np.float64) + signs * (span * _STEP)
-            moved = restore_part(lambda p: network.change(p, tones), near, least)
-            changes += float(np.square(added, dtype=np.float64).mean()) / len(parts)
-            # The derivative of the change is that of the restored picture less 1.
-            derivatives = signs * (moved - added) / _STEP
-            variances = variance.at(_without_gaps(part) + span * added) / span**2
-            variances *= clipped_variance(_clipped_around(part, ends))
-            expected -= float((variances * derivatives).mean()) / len(parts)
-        if changes == 0 or noise == 0:
+            shares = restore_part(lambda p: held.shares(p, network.change(p, tones)), part, least)
+            squares += float(np.square(added).mean()) / len(parts)
+            applied += float((shares * np.square(added)).mean()) / len(parts)
+            # By the best share, a change takes as much off the mean of squares as it has itself.
+            gain += float(np.square(shares * added).mean()) / len(parts)
+        if squares == 0 or gain < _LEAST_GAIN * noise**2:
             return noise, 0.0
-        share = min(1.0, max(0.0, expected / changes))
-        # What that takes off the mean of squares.
-        gain = share * (2 * expected - share * changes)
-        return noise, (share if gain >= _LEAST_GAIN * noise**2 else 0.0)
+        return noise, applied / squares
+
+
+@dataclass(frozen=True)
+class _HeldByNoise:
+    """Holds a model's change of a picture back to what the noise allows, place by place.
+
+    Attributes
+    ----------
+    network : _Network
+        The model.
+    tones : ModelTones
+        Of the picture.
+    variance : NoiseVariance
+        Of the picture's noise, in its units.
+    ends : tuple of float
+        The least and the largest value of the picture.
+    """
+
+    network: _Network
+    tones: ModelTones
+    variance: NoiseVariance
+    ends: tuple[float, float]
+
+    def shares(self, part: NDArray[Any], added: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the share of a change ``added`` to a part that is best around each pixel.
+
+        The share of a pixel is that of the square around it, in all channels together: (h, w), or
+        (h, w, 1).
+        """
+        span, signs = self.tones.file.span, _signs(part.shape)
+        known = _without_gaps(part)
+        near = known + signs * np.float32(span * _STEP)
+        # The derivative of the change is that of the restored picture less 1.
+        products = signs * (added - self.network.change(near, self.tones)) / np.float32(_STEP)
+        products *= self.variance.at(known + span * added) / span**2
+        products *= clipped_variance(_around(self._clipped(part), _AROUND))
+        expected, squares = (
+            _around(of if of.ndim == 2 else of.mean(axis=2, keepdims=True), _LOCAL)
+            for of in (products, np.square(added))
+        )
+        shares = np.divide(expected, squares, out=np.zeros_like(squares), where=squares > 0)
+        # Where 1 is best, estimates are above it as often as below.
+        return _around(shares.clip(0, _MOST_SHARE), _LOCAL).clip(0, 1).astype(np.float32)
+
+    def _clipped(self, part: NDArray[Any]) -> NDArray[np.bool_]:
+        clipped: NDArray[np.bool_] = (part == self.ends[0]) | (part == self.ends[1])
+        return clipped
+
+
+def _signs(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return 1 or -1 at random for each value, the same at each multiple of the tiles' grid."""
+    of_grid = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (GRID, GRID, 4))
+    repeats = [-(-n // GRID) for n in shape[:2]]
+    if len(shape) == 2:
+        return np.tile(of_grid[..., 0], repeats)[: shape[0], : shape[1]]
+    channels = np.arange(shape[2]) % of_grid.shape[2]
+    return np.tile(of_grid[..., channels], [*repeats, 1])[: shape[0], : shape[1]]
+
+
+def _around(values: NDArray[Any], side: int) -> NDArray[np.float64]:
+    """Return the means of the squares around each pixel, at least 0."""
+    window = (side, side, 1)[: values.ndim]
+    return np.asarray(uniform_filter(values, window, np.float64)).clip(0)
 
 
 def _ends_of(picture: NDArray[Any]) -> tuple[float, float]:
     """Return the least and the largest finite value of a picture."""
     values = picture[np.isfinite(picture)] if picture.dtype.kind == "f" else picture
     return (float(values.min()), float(values.max())) if values.size else (math.nan, math.nan)
-
-
-def _clipped_around(part: NDArray[Any], ends: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the share of pixels around each one that have the least or the largest value."""
-    clipped = (part == ends[0]) | (part == ends[1])
-    window = (_AROUND, _AROUND, 1)[: part.ndim]
-    shares: NDArray[np.float64] = uniform_filter(clipped.astype(np.float64), window).clip(0, 1)
-    return shares
 
 
 def _mean_variance(part: NDArray[Any], variance: NoiseVariance) -> float:
