@@ -128,7 +128,7 @@ def test_the_command_says_which_noise_it_does_not_know_and_what_helps(run: Run, 
         "strong.png": None, "fine.png": None,
     }  # fmt: skip
     for kind in ("salt_and_pepper", "stripes", "correlated"):
-        assert f"--corruption {kind})" in said[kind]["message"]
+        assert f"-o MODEL --model denoising --corruption {kind})" in said[kind]["message"]
     # That clean pictures are held back is not said of those with other noise.
     assert "held_back" not in {one["kind"] for one in done.json["warnings"]}
     # The remedy that needs no training helps.

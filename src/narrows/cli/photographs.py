@@ -343,7 +343,7 @@ def _strongest_of(models: Iterable[Any]) -> float | None:
 def _warn_of_noise(done: "Sequence[FileChange]", strongest: float) -> None:
     """Say which pictures have noise that the model did not learn, one line for each kind of it."""
     for kind, words in _NOISE_KINDS.items():
-        remedy = f"(narrows train CLEAN-PICTURES --model denoising --corruption {kind})"
+        remedy = f"(narrows train CLEAN-PICTURES -o MODEL --model denoising --corruption {kind})"
         found = [one for one in done if kind in one.noise_kinds]
         _say("unknown_noise", found, len(done), f"{words} {remedy}", noise_kind=kind)
     found = [
@@ -360,8 +360,9 @@ def _warn_of_noise(done: "Sequence[FileChange]", strongest: float) -> None:
             len(done),
             f"with noise of up to {_EIGHT_BITS * noise:.3g} of 255, stronger than the "
             f"{_EIGHT_BITS * strongest:.3g} that the model learned, so that more of it stays: "
-            "train one of such noise (narrows train CLEAN-PICTURES --model denoising "
-            f"--corruption-level 0:{level:g}, without clean ones narrows train NOISY --noisy)",
+            "train one of such noise (narrows train CLEAN-PICTURES -o MODEL --model denoising "
+            f"--corruption-level 0:{level:g}, without clean ones narrows train NOISY -o MODEL "
+            "--noisy)",
             noise_kind="strong",
             noise=round(_EIGHT_BITS * noise, 4),
             learned=round(_EIGHT_BITS * strongest, 4),
@@ -388,6 +389,12 @@ def _warn(done: "Sequence[FileChange]") -> None:
         "restored as grey pictures by a model of colours, each channel by itself",
     )
     say(
+        "chroma_apart",
+        [one for one in done if one.change.chroma_apart],
+        "with noise of colours that neighbouring pixels share, as JPEG makes it: brightness and, "
+        "at half the size, colours were restored apart",
+    )
+    say(
         "tones_guessed",
         [one for one in done if one.tones is not None],
         "that do not tell which value is white: the 0.1 and 99.9 % quantiles of their values were "
@@ -410,8 +417,10 @@ def _warn(done: "Sequence[FileChange]") -> None:
     say(
         "held_back",
         [one for one in held if one.change.noise],
-        f"of which less than {_HELD_BACK:.0%} of the model's change was applied, as it is far "
-        "larger than their noise; --even-if-clean applies all of it",
+        f"of which less than {_HELD_BACK:.0%} of the model's change was applied, as more of it "
+        "would harm them by the noise that was found in them; a model of such pictures does better "
+        "(narrows train CLEAN-PICTURES -o MODEL --model denoising), and --even-if-clean applies "
+        "all of the change",
     )
     say(
         "held_back",

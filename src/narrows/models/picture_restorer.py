@@ -27,6 +27,7 @@ from narrows.data.noise_level import NoiseVariance, clipped_variance, noise_by_b
 from narrows.data.scaling import Scaling
 from narrows.data.tones import ModelTones, Tones, ends_of, model_tones
 from narrows.errors import DataError
+from narrows.models.chroma import TO_COLOURS, Planes, colours_of, planes_of, shares_chroma_noise
 from narrows.models.orientations import mean_over_orientations
 from narrows.models.tiles import GRID, Tiling, restore_in_bands, restore_part
 from narrows.models.validation import check_number, least_side
@@ -61,19 +62,22 @@ class Change(NamedTuple):
         Root mean square of the change, of white.
     not_finite : int
         Values that are not finite, which stay as they are.
+    chroma_apart : bool
+        Whether brightness and colours were restored apart.
     """
 
     noise: float | None
     share: float
     rms: float
     not_finite: int = 0
+    chroma_apart: bool = False
 
     @property
     def psnr(self) -> float | None:
         """Peak signal-to-noise ratio between the picture and the restored one; None if equal."""
         return None if self.rms == 0 else -20 * math.log10(self.rms)
 
-    def as_json(self) -> dict[str, float | int | None]:
+    def as_json(self) -> dict[str, float | int | bool | None]:
         """Return the figures, noise and change in 8-bit units."""
         noise = None if self.noise is None else round(self.noise * _EIGHT_BITS, 4)
         return {
@@ -82,6 +86,7 @@ class Change(NamedTuple):
             "rms_change": round(self.rms * _EIGHT_BITS, 4),
             "psnr_to_input": None if self.psnr is None else round(self.psnr, 4),
             "not_finite": self.not_finite,
+            "chroma_apart": self.chroma_apart,
         }
 
 
@@ -208,6 +213,8 @@ class PictureRestorer:
         DataError
             If no model takes such channels, or units.
         """
+        if (apart := self._restore_apart(values, channels, shows_colours, tones)) is not None:
+            return apart
         changes = []
         for picture, network in self._passes(values, channels, shows_colours):
             of_model = self.tones_for(network.model.scaling_, values.dtype, tones)
@@ -280,6 +287,42 @@ class PictureRestorer:
                 yield (values[:, :, channel] if values.ndim == 3 else values), network
         else:  # opacity comes last
             yield values[:, :, : len(channels)], network
+
+    def _restore_apart(
+        self, values: NDArray[Any], channels: list[int], shows_colours: bool, tones: Tones
+    ) -> Change | None:
+        """Restore luma and chroma by the model of grey pictures, where colours share their noise.
+
+        None where they do not, or there are no models of both colours and grey pictures.
+        """
+        network = self._network(1)
+        if len(channels) != 3 or not shows_colours or network is None or self.even_if_clean:
+            return None
+        picture = values[:, :, :3]
+        if self._network(3) is None or picture.dtype.kind == "b":
+            return None
+        if not is_of_noise(network.model) or not shares_chroma_noise(picture):
+            return None
+        half = tones.span / 2
+        of_chroma = Tones(-half, half)
+        before, changes = planes_of(picture), []
+        after = Planes(*(plane.copy() for plane in before))
+        for plane, own in zip(after, (tones, of_chroma, of_chroma), strict=True):
+            low, high = ends_of(network.model.scaling_)
+            changes.append(self._restore_one(network, plane, ModelTones(own, low, high)))
+        squares = 0.0
+        added = colours_of(*(new - old for new, old in zip(after, before, strict=True)))
+        for start in range(0, len(picture), _ROWS):
+            rows = picture[start : start + _ROWS]
+            made = _as_type(rows, added[start : start + _ROWS])
+            squares += float(np.square(np.subtract(made, rows, dtype=np.float64)).sum())
+            rows[...] = made
+        luma, blue, red = ((change.noise or 0.0) ** 2 for change in changes)
+        weights = np.square(TO_COLOURS).mean(axis=0)
+        noise = math.sqrt(luma + weights[0] * blue + weights[1] * red)
+        rms = math.sqrt(squares / picture.size) / tones.span
+        share = float(np.mean([change.share for change in changes]))
+        return Change(noise, share, rms, chroma_apart=True)
 
     def _restore_one(self, network: _Network, picture: NDArray[Any], tones: ModelTones) -> Change:
         held = self._held(network, picture, tones)
@@ -434,6 +477,7 @@ def mean_change(changes: Sequence[tuple[int, Change]]) -> Change:
         float(np.average([change.share for change in each], weights=weights)),
         math.sqrt(np.average([change.rms**2 for change in each], weights=weights)),
         sum(change.not_finite for change in each),
+        any(change.chroma_apart for change in each),
     )
 
 

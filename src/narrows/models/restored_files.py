@@ -140,10 +140,13 @@ def restore_file(
                 dtype = frame.values.dtype
                 if tones.are_own and not restorer.knows(len(channels), frame.shows_colours, dtype):
                     guessed.add(tones)
-                kinds.update(noise_kinds(_chosen(frame), tones.span))
+                found_kinds = set(noise_kinds(_chosen(frame), tones.span))
                 damaged = _chosen(frame).copy() if observers else None
                 with known_units():
                     change = restorer.restore(frame.values, channels, frame.shows_colours, tones)
+                if change.chroma_apart:
+                    found_kinds.discard("correlated")
+                kinds.update(found_kinds)
                 changes.append((math.prod(frame.values.shape[:2]), change))
                 if damaged is not None:
                     seen = Seen(path, page, damaged, _chosen(frame), tones)
