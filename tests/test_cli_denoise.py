@@ -493,6 +493,18 @@ def test_pictures_are_restored_without_a_model_by_the_denoisers_that_ship(run, t
     assert "name a model before it" in refused.err
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_an_original_of_another_picture_is_named(run: Run, tmp_path: Path, is_right: bool) -> None:
+    Image.fromarray(eight(noisy(WAVES[0], 40))).save(tmp_path / "noisy.png")
+    Image.fromarray(eight(WAVES[0 if is_right else 5])).save(tmp_path / "clean.png")
+    told = run(
+        "denoise", tmp_path / "noisy.png", "-o", tmp_path / "new.png", "--clean",
+        tmp_path / "clean.png", "--json",
+    )  # fmt: skip
+    found = [one for one in told.json["warnings"] if one["kind"] == "originals_unlike"]
+    assert len(found) == 1 - is_right
+
+
 def test_pages_of_several_types_have_each_its_own_white(
     models: dict[str, Path], tmp_path: Path, run: Run
 ) -> None:

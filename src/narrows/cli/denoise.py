@@ -157,7 +157,8 @@ def _check_model(path: Path | None, data: Path, to: Path, how: dict[str, Any]) -
             )
         raise ParameterError(
             f"the denoisers that ship restore picture files at their own size, and '{data}' is to "
-            "be restored otherwise; name a model before it (narrows train --model denoising)"
+            "be restored otherwise; name a model before it (narrows train --model denoising), or "
+            "give arrays of pictures to narrows.builtin.denoiser(1).denoise in Python"
         )
     return path
 

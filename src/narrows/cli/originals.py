@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from narrows.models.restored_files import Seen
 
 
+# The blocks along each side in which pictures are compared roughly, and the least correlation.
+_BLOCKS, _ALIKE = 16, 0.5
+
+
 class Scores:
     """Compares restored pages with clean originals as they come."""
 
@@ -19,6 +23,7 @@ class Scores:
         self._open: tuple[Path, list[Any]] | None = None
         self.before: list[Restoration] = []
         self.after: list[Restoration] = []
+        self.unlike: list[Path] = []
 
     @classmethod
     def of(cls, files: Sequence[Path], root: Path, clean: Path, exclude: Any) -> "Scores":
@@ -93,14 +98,27 @@ class Scores:
         from narrows.evaluation import compare_with_clean
 
         clean = self.original(seen)
+        if _are_unlike(seen.damaged, clean) and seen.path not in self.unlike:
+            self.unlike.append(seen.path)
         for scores, values in ((self.before, seen.damaged), (self.after, seen.restored)):
             pair = (values[None], clean[None])
             scores.append(compare_with_clean(*pair, seen.tones.span, pictures=True))
 
     def report(self, record: dict[str, Any]) -> str:
         """Put the means into a record, and return them in words."""
+        from narrows.errors import warn
         from narrows.evaluation import mean_restoration
 
+        if self.unlike:
+            first = self.unlike[0]
+            warn(
+                f"{counted(len(self.unlike), 'file')}, such as '{first}', hardly like the original "
+                f"'{self._originals[first]}', also where noise is averaged out, so that the scores "
+                "say little; see that files and originals belong together",
+                kind="originals_unlike",
+                files=len(self.unlike),
+                first=str(first),
+            )
         before, after = mean_restoration(self.before), mean_restoration(self.after)
         for name in ("psnr", "ssim"):
             record[name] = {"damaged": getattr(before, name), "restored": getattr(after, name)}
@@ -108,6 +126,21 @@ class Scores:
         record["ssim_window"] = after.ssim_window
         record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
         return words
+
+
+def _are_unlike(damaged: Any, clean: Any) -> bool:
+    """Return whether two pictures show different things, whatever noise one of them has."""
+    import numpy as np
+
+    height, width = (min(_BLOCKS, n) for n in clean.shape[:2])
+    coarse = []
+    for values in (damaged, clean):
+        grey = values.reshape(*values.shape[:2], -1).mean(axis=2, dtype=np.float64)
+        rows = np.array_split(grey, height)
+        means = [[block.mean() for block in np.array_split(row, width, axis=1)] for row in rows]
+        coarse.append(np.ravel(means))
+    varies = all(np.isfinite(one).all() and np.ptp(one) > 0 for one in coarse)
+    return varies and bool(np.corrcoef(coarse)[0, 1] < _ALIKE)
 
 
 def score_words(before: "Restoration", after: "Restoration", n: int) -> str:
