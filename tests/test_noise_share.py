@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from narrows import DenoisingAutoencoder
 from narrows.builtin import denoiser
-from narrows.data.tones import Tones
+from narrows.data.tones import Tones, own_tones
 from narrows.models.picture_restorer import PictureRestorer, is_of_noise
 
 WHITE = 255
@@ -180,6 +180,26 @@ def test_a_change_that_takes_hardly_any_noise_off_is_not_made():
         gain = best_share(clean, given) ** 2 * squared / np.square(given - clean).mean()
         assert (gain > 0.05) == is_changed
         assert np.array_equal(made, given) != is_changed
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint16])
+@pytest.mark.parametrize("n_stars", [20, 150])
+def test_the_sky_is_cleaned_and_stars_stay(kind, n_stars):
+    rng = np.random.default_rng(n_stars)
+    y, x = np.mgrid[:240, :240]
+    clean = np.full(y.shape, 1000.0)
+    for row, column, light in zip(
+        *rng.uniform(0, 240, (2, n_stars)), 20 * 10 ** rng.uniform(0, 2.8, n_stars), strict=True
+    ):
+        clean += light * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 4.5)
+    given = noisy(clean, 5, 1)
+    given = given.astype(kind) if kind == np.float32 else given.round().astype(kind)
+    made = given.copy()
+    PictureRestorer(denoiser).restore(made, [0], False, own_tones([given]))
+    before, after = (np.square(one.astype(float) - clean) for one in (given, made))
+    sky, bright = clean < 1003, clean > 1500
+    assert after[sky].mean() < 0.15 * before[sky].mean()
+    assert after[bright].mean() < 1.3 * before[bright].mean()
 
 
 def test_one_of_several_noises_is_noise():

@@ -397,8 +397,8 @@ def _warn(done: "Sequence[FileChange]") -> None:
     say(
         "tones_guessed",
         [one for one in done if one.tones is not None],
-        "that do not tell which value is white: the 0.1 and 99.9 % quantiles of their values were "
-        "taken as black and white",
+        "that do not tell which value is white: black and white were found in their values, and "
+        "what is beyond, such as stars, was seen as white",
     )
     unfinished = [one for one in done if one.change.not_finite]
     say(

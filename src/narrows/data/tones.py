@@ -3,7 +3,9 @@
 Shades of 8 and 16 bits have a white of their own. Measured values (floats, signed and 32-bit
 integers) have none, and neither have 16-bit files that stay below a quarter of white, as cameras of
 10 to 14 bits write them: there black and white are near the least and the largest value of the
-file, unless the model learned from values of the same type, in whose units they stay.
+file, unless the model learned from values of the same type, in whose units they stay. Where all but
+a few values are far below the largest, as the sky among stars, white is so much lower that its
+noise can be seen.
 """
 
 from collections.abc import Iterable
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.depths import SHADES
+from narrows.data.noise_level import estimate_noise
 from narrows.data.reading import DARK
 from narrows.data.scaling import Scaling
 from narrows.errors import DataError
@@ -22,6 +25,10 @@ from narrows.errors import DataError
 # stars are beyond.
 _BELOW, _ABOVE = 0.001, 0.999
 _LOOKED_AT = 1_000_000  # values of a page
+# What is rare: the share of the values that is not, the deviations of noise from the median to
+# white, and the most of the distance from black to the largest values that these may be.
+_COMMON, _DEVIATIONS, _RARE = 0.95, 30, 1 / 4
+_SIDE = 512  # of the middle of a page, in which noise is measured
 # Ranges that floats are often in, the narrowest first, if they reach a quarter of it.
 _FLOATS, _REACHED = ((0.0, 1.0), (0.0, 255.0)), 1 / 4
 _UINT8, _UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
@@ -94,7 +101,7 @@ def own_tones(pages: Iterable[NDArray[Any]]) -> Tones:
     >>> own_tones([np.arange(100, 4000, dtype=np.uint16)])
     Tones(black=103.899, white=3995.101, are_own=True)
     """
-    ends, extremes = [], []
+    ends, extremes, common = [], [], []
     kind = ""
     for values in pages:
         kind = values.dtype.kind
@@ -103,6 +110,8 @@ def own_tones(pages: Iterable[NDArray[Any]]) -> Tones:
         if len(finite):
             few = finite[:: max(1, len(finite) // _LOOKED_AT)].astype(np.float64)
             ends.append(np.quantile(few, (_BELOW, _ABOVE)))
+            middle, most = np.quantile(few, (0.5, _COMMON))
+            common.append(max(most, middle + _DEVIATIONS * _noise_of(values)))
             extremes.append((float(finite.min()), float(finite.max())))
     if not ends:
         return Tones(0.0, 1.0)
@@ -112,9 +121,19 @@ def own_tones(pages: Iterable[NDArray[Any]]) -> Tones:
             if black <= least and most <= white and most > _REACHED * white:
                 return Tones(black, white)
     black, white = min(low for low, _ in ends), max(high for _, high in ends)
+    if max(common) - black < _RARE * (white - black):
+        white = max(common)
     if not black < white:  # all but a few values are one
         black, white = least, most
     return Tones(float(black), float(white if white > black else black + 1), are_own=True)
+
+
+def _noise_of(page: NDArray[Any]) -> float:
+    """Return the deviation of the noise in the middle of a page; 0 where it has no pixels."""
+    if page.ndim not in (2, 3) or not page.size:
+        return 0.0
+    top, left = (max(0, (n - _SIDE) // 2) for n in page.shape[:2])
+    return estimate_noise(page[top : top + _SIDE, left : left + _SIDE])
 
 
 def are_known(dtype: np.dtype[Any], largest: float) -> bool:

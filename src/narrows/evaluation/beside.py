@@ -218,7 +218,7 @@ class BesideClassics:
             found.append(
                 f"beside classics at their best weights, mean over {on}: {'; '.join(each)}"
             )
-        elif len(self.pictures) < n_given:
+        elif 0 < len(self.pictures) < n_given:
             some = f"{len(self.pictures)} of {counted(n_given, 'picture')}"
             found.append(f"beside classics are {some}, evenly spaced in the order of their names")
         if self.left_out:
