@@ -113,6 +113,11 @@ class OnnxEncoder:
 
     def __init__(self, encoder: Encoder | BaseAutoencoder, n_threads: int | None = None) -> None:
         self.encoder = encoder.split()[0] if isinstance(encoder, BaseAutoencoder) else encoder
+        if not isinstance(self.encoder, Encoder):
+            raise ParameterError(
+                f"a {type(self.encoder).__name__} was given; give a model of Narrows, or its "
+                "encoder (a PictureEncoder from an ONNX file is run by ONNX Runtime as it is)"
+            )
         if n_threads is not None:
             check_number("n_threads", n_threads, low=1, integral=True)
         self._n_threads = n_threads or 0

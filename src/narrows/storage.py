@@ -50,7 +50,7 @@ Half = tuple[str | Path, Mapping[str, Any], Parts]
 # other half's path.
 _PAIR = "replaced_with"
 # The names that this module gives to files: it deletes no others in a folder.
-_OWN_NAME = re.compile(r"[a-z]+-[0-9a-f]{12}\.safetensors|history(-layer-\d+)?\.(csv|png)")
+_OWN_NAME = re.compile(r"[a-z]+-[0-9a-f]{12}\.(safetensors|onnx)|history(-layer-\d+)?\.(csv|png)")
 # The names that a manifest may give to files: none of them leads out of the folder.
 _FILE_NAME = re.compile(r"\w[\w.-]*")
 
@@ -263,8 +263,8 @@ def write(
         The contents of files for people, by their names; reading ignores them. Those of a model
         that is replaced are deleted.
     files : mapping of str to bytes, optional
-        The contents of further safetensors files, by a word for each; :func:`read_file` reads
-        them.
+        The contents of further files, by a word for each, with an ending unless they are
+        safetensors files; :func:`read_file` reads them.
 
     Returns
     -------
@@ -318,6 +318,11 @@ def write_pair(first: Half, second: Half, *, overwrite: bool) -> None:
             raise
 
 
+def _name_of(part: str, digest: str) -> str:
+    stem, _, ending = part.partition(".")
+    return f"{stem}-{digest[:12]}.{ending or 'safetensors'}"
+
+
 def _contents_of(file: Path) -> bytes | None:
     return read_regular(file, MODEL.most) if file.exists() else None
 
@@ -341,7 +346,7 @@ def _prepared(
     path = check_destination(path, overwrite=overwrite)
     contents = {part: _serialise(tensors) for part, tensors in parts.items()} | dict(files or {})
     digests = {part: hashlib.sha256(data).hexdigest() for part, data in contents.items()}
-    names = {part: f"{part}-{digest[:12]}.safetensors" for part, digest in digests.items()}
+    names = {part: _name_of(part, digest) for part, digest in digests.items()}
     complete = {
         "format": MODEL.format,
         "format_version": FORMAT_VERSION,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from narrows import Autoencoder, Decoder, Encoder
+    from narrows import Autoencoder, Decoder, Encoder, PictureEncoder
     from narrows.data.files import Resizing, Rows
     from narrows.data.lazy_rows import LazyRows
     from narrows.networks import NetworkSpec
@@ -134,7 +134,7 @@ def read_rows(path: Path, **reading: Any) -> "Rows":
 
 
 def read_for(
-    model: "Model",
+    model: "Model | PictureEncoder",
     path: Path,
     reading: dict[str, Any],
     *,
@@ -151,22 +151,25 @@ def read_for(
     DataError
         If the columns of a table are not those that the model learned from.
     """
+    from narrows.data.reading import reading as how_to_read
     from narrows.models.validation import check_columns
 
     crops = None
-    if not own_size and resizing == "say" and model.spec_.definition.starts_at_input:
+    definition = getattr(model.spec_, "definition", None)  # which encoders of others lack
+    if not own_size and resizing == "say" and definition and definition.starts_at_input:
         crops = model.sample_shape_[0]
-    rows = read_rows(
-        path,
-        crops=crops,
-        sample_shape=model.sample_shape_,
-        scaling=model.scaling_,
-        own_size=own_size and model.takes_any_size_,
-        of_pictures=model.spec_.shows_pictures,
-        resizing=resizing,
-        known=getattr(model, "feature_names_in_", None),
-        **reading,
-    )
+    with how_to_read(crop=getattr(model, "crop", None)):
+        rows = read_rows(
+            path,
+            crops=crops,
+            sample_shape=model.sample_shape_,
+            scaling=model.scaling_,
+            own_size=own_size and model.takes_any_size_,
+            of_pictures=model.spec_.shows_pictures,
+            resizing=resizing,
+            known=getattr(model, "feature_names_in_", None),
+            **reading,
+        )
     check_columns(model, rows, path)
     return rows
 

@@ -53,8 +53,8 @@ def pack(
 
 
 @options.verb("index")
-@options.model
-@options.data
+@click.argument("paths", type=options.PATH, nargs=-1, required=True, metavar="[MODEL] DATA")
+@options.encoder
 @options.to("The folder of the library.")
 @click.option(
     "--add", is_flag=True, help="Add what is new to the library where there is one already."
@@ -81,8 +81,8 @@ def pack(
 @options.reading
 def index(
     *,
-    model: Path,
-    data: Path,
+    paths: tuple[Path, ...],
+    encoder: dict[str, Any],
     to: Path,
     add: bool,
     reference: bool,
@@ -96,14 +96,16 @@ def index(
 
     The library holds the pictures, their codes and a copy of the model: nothing else is needed
     to match, unless --reference leaves the pictures where they are. With --add, the model has to
-    be the one that made the codes of the library.
+    be the one that made the codes of the library, or may be left out.
+
+    With --encoder, the network of an ONNX file that was trained elsewhere takes the model's place.
 
     With --ray, the workers have to see DATA and the library: on a disk that all machines share, or
     s3://bucket/pictures.lance.
     """
     from contextlib import nullcontext
 
-    from narrows import Library
+    from narrows import Library, PictureEncoder
     from narrows.atomic import explain_os_errors
     from narrows.data.decoding import warn_of_resized
     from narrows.errors import NarrowsError, OutputExistsError, ParameterError
@@ -114,6 +116,7 @@ def index(
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
+    models, data = _split(paths, encoder)
     options_by_file(reading, [data, metadata])
     if approximate:
         faiss_module()
@@ -125,7 +128,7 @@ def index(
             f"'{where}' exists already; add to it (--add), replace it (--overwrite) or choose "
             "another name"
         )
-    encoder = load_for(model, "transform")
+    made_by = _made_by(models, encoder, data, may_be_known=add and exists)
     connected = nullcontext() if ray is None else ray_workers(ray)
     with one_answer(), connected as workers:
         if approximate and workers is not None:
@@ -139,14 +142,13 @@ def index(
                 "workers": workers,
             }
             if add and exists:
-                library = Library.open(where, model=encoder)
+                library = Library.open(where, **made_by)
                 added = library.add(data, **how)
             else:
-                library, added = Library.build(
-                    where, data, model=encoder, overwrite=overwrite, **how
-                )
+                library, added = Library.build(where, data, **made_by, overwrite=overwrite, **how)
         report_skipped(added.skipped)
-        if added.resized is not None:
+        own = library.model
+        if added.resized is not None and not isinstance(own, PictureEncoder):
             warn_of_resized(data, added.resized, learned=True)
         recall: Recall | None = None
         if approximate or (workers is not None and is_large(library) and is_installed()):
@@ -164,6 +166,7 @@ def index(
         "present": added.present,
         "rows": len(library),
         **reading_record(added),
+        **({"encoder": own.describe()} if isinstance(own, PictureEncoder) else {}),
         **({} if recall is None else recall_record({"euclidean": recall})),
     }
     present = f", {added.present} already there" if added.present else ""
@@ -171,6 +174,44 @@ def index(
         record,
         f"{counted(added.count, 'picture')} added{present}, {len(library)} in {where}",
         *([] if recall is None else _recall_lines(recall)),
+    )
+
+
+def _split(paths: tuple[Path, ...], encoder: dict[str, Any]) -> tuple[list[Path], Path]:
+    """Tell the model's path, if there is one, from that of the data."""
+    from narrows.errors import ParameterError
+
+    *models, data = paths
+    if len(models) > 1:
+        raise ParameterError(
+            f"{len(paths)} paths were given: {', '.join(map(str, paths[:4]))}; give a model and "
+            "the data, or --encoder and the data"
+        )
+    if models and encoder:
+        raise ParameterError(
+            f"the model '{models[0]}' and the encoder '{encoder['path']}' were given, and one of "
+            "them makes the codes; leave one out"
+        )
+    return models, data
+
+
+def _made_by(
+    models: list[Path], encoder: dict[str, Any], data: Path, *, may_be_known: bool
+) -> dict[str, Any]:
+    """Load what makes the codes, as an argument of the library; nothing where it knows that."""
+    from narrows import PictureEncoder
+    from narrows.errors import ParameterError
+
+    if encoder:
+        return {"encoder": PictureEncoder.from_onnx(**encoder)}
+    if models:
+        model = load_for(models[0], "transform")
+        return {"encoder" if isinstance(model, PictureEncoder) else "model": model}
+    if may_be_known:
+        return {}
+    raise ParameterError(
+        f"'{data}' alone was given, and nothing that makes codes; give a model before it, or the "
+        "ONNX file of an encoder (--encoder)"
     )
 
 

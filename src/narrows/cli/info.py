@@ -9,7 +9,7 @@ from narrows.cli import options
 from narrows.cli.console import answered, recall_record, table
 
 if TYPE_CHECKING:
-    from narrows import AnomalyDetector, Autoencoder, Decoder, Encoder
+    from narrows import AnomalyDetector, Autoencoder, Decoder, Encoder, PictureEncoder
     from narrows.remote import Place
 
 _KINDS = {
@@ -17,6 +17,7 @@ _KINDS = {
     "Encoder": "encoder",
     "Decoder": "decoder",
     "EncoderClassifier": "classifier",
+    "PictureEncoder": "encoder",
 }
 
 
@@ -97,7 +98,11 @@ def _describe_built_in() -> None:
         )
 
 
-def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
+def _describe(model: "Autoencoder | Encoder | Decoder | PictureEncoder") -> dict[str, Any]:
+    from narrows import PictureEncoder
+
+    if isinstance(model, PictureEncoder):
+        return model.describe()
     model = getattr(model, "model_", model)  # of a table
     names = ("network_",) if hasattr(model, "classes_") else ("module", "encoder_", "decoder_")
     modules = [getattr(model, name) for name in names if hasattr(model, name)]

@@ -135,10 +135,10 @@ def match(
 
 
 def _check_decoder(library: "Library") -> None:
-    from narrows import Encoder
+    from narrows import Encoder, PictureEncoder
     from narrows.errors import LibraryError
 
-    if isinstance(library.model, Encoder):
+    if isinstance(library.model, Encoder | PictureEncoder):
         raise LibraryError(
             f"'{library.path}' was built with an encoder alone, so a contact sheet has nothing to "
             "show from the codes; build it with the whole model, or leave --save out"

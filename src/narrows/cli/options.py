@@ -70,6 +70,16 @@ def joined(
     return ",".join(given) if given else None
 
 
+def floats_of(value: str | None) -> list[float] | None:
+    """Read numbers with commas between."""
+    if value is None:
+        return None
+    try:
+        return [float(word) for word in words_of(value)]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not of the form 0.485,0.456,0.406") from error
+
+
 def numbers_of(value: str) -> list[int]:
     """Read whole numbers with commas between."""
     if not all(word.isdecimal() for word in words_of(value)):
@@ -170,6 +180,26 @@ def _file_options(**options: Any) -> dict[str, Any]:
 
 def _picture_options(image_size: Any, color: bool | None) -> dict[str, Any]:
     return {"image_size": image_size, "color": "auto" if color is None else color}
+
+
+def _encoder_options(encoder: Path | None, **given: Any) -> dict[str, Any]:
+    for name in ("mean", "deviation"):
+        given[name] = floats_of(given[name])
+    if (size := given.pop("encoder_size")) is not None and size != "auto":
+        given["size"] = size
+    chosen = {name: value for name, value in given.items() if value not in (None, False)}
+    if encoder is None:
+        if chosen:
+            from narrows.errors import ParameterError
+
+            names = {"size": "image-size", "output": "output-name"}
+            option = next(iter(chosen))
+            raise ParameterError(
+                f"--{names.get(option, option).replace('_', '-')} says how pictures are prepared "
+                "for an encoder; name its ONNX file (--encoder), or leave it out"
+            )
+        return {}
+    return {"path": encoder, **chosen}
 
 
 RESTORED = "A folder for pictures, or a file: {written_rows}, {written_pictures}"
@@ -291,6 +321,71 @@ pictures = _several(
     ),
     _as_dict("pictures", _picture_options, "image_size", "color"),
 )
+
+# An encoder that was trained elsewhere: what PictureEncoder.from_onnx takes, empty without one.
+encoder = _several(
+    click.option(
+        "--encoder",
+        type=PATH,
+        metavar="FILE",
+        help="Instead of MODEL: the ONNX file of a network that was trained elsewhere (needs "
+        "narrows[onnx]). The library keeps a copy.",
+    ),
+    click.option(
+        "--image-size",
+        "encoder_size",
+        type=image_size_of,
+        metavar="SIZE",
+        help="The size of the encoder's pictures: a side, or HEIGHTxWIDTH.  [default: the graph's]",
+    ),
+    click.option(
+        "--crop",
+        type=float,
+        help="Give the encoder the middle of pictures in its proportions: this share of the "
+        "largest such part, such as 0.875.  [default: whole pictures]",
+    ),
+    click.option(
+        "--colors",
+        type=click.Choice(["rgb", "bgr", "grey"]),
+        help="The encoder's channels.  [default: rgb, and grey for one]",
+    ),
+    click.option(
+        "--scale",
+        type=float,
+        help="The factor of pixels, which are from 0 to 255.  [default: 1/255]",
+    ),
+    click.option(
+        "--mean",
+        metavar="FLOAT,...",
+        help="What is taken from scaled pixels, for each channel or for all.  [default: "
+        "ImageNet's; 0 for grey]",
+    ),
+    click.option(
+        "--deviation",
+        metavar="FLOAT,...",
+        help="What they are then divided by.  [default: ImageNet's; 1 for grey]",
+    ),
+    click.option(
+        "--channels",
+        type=click.Choice(["first", "last"]),
+        help="The axis of the encoder's channels.  [default: the graph's]",
+    ),
+    click.option(
+        "--output-name",
+        "output",
+        metavar="NAME",
+        help="Which of the encoder's outputs gives the codes, where there are several.",
+    ),
+    click.option(
+        "--unit-length",
+        is_flag=True,
+        help="Divide codes by their length, so that distances order as cosines do.",
+    ),
+    _as_dict(
+        "encoder", _encoder_options, "encoder", "encoder_size", "crop", "colors", "scale", "mean",
+        "deviation", "channels", "output", "unit_length",
+    ),
+)  # fmt: skip
 
 as_signal = click.option(
     "--signal",

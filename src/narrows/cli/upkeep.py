@@ -1,6 +1,7 @@
 """``narrows verify``, ``reencode`` and ``compact``: the upkeep of a library."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -87,23 +88,32 @@ def verify(*, library: Path, repair: bool) -> int:
 
 @options.verb("reencode")
 @options.library
-@options.model
+@click.argument("model", type=options.PATH, metavar="[MODEL]", required=False)
+@options.encoder
 @options.max_pixels
-def reencode(*, library: Path, model: Path) -> None:
+def reencode(*, library: Path, model: Path | None, encoder: dict[str, Any]) -> None:
     """Move a library to another model.
 
-    All its codes are computed anew, and replace the old ones at once.
+    All its codes are computed anew, and replace the old ones at once. With --encoder, the network
+    of an ONNX file that was trained elsewhere takes the model's place.
 
     If this is interrupted, the library is as it was. "narrows compact" frees the room that the
     old codes take.
     """
-    from narrows import Library
+    from narrows import Library, PictureEncoder
+    from narrows.errors import ParameterError
 
+    if (model is None) == (not encoder):
+        raise ParameterError("give a model or an encoder (--encoder), one of them")
     opened = Library.open(library)
-    encoder = load_for(model, "transform")
+    made: Any = None
+    if model is None:
+        made, model = PictureEncoder.from_onnx(**encoder), encoder["path"]
+    else:
+        made = load_for(model, "transform")
     with progress("encoding") as advance:
-        count = opened.reencode(encoder, progress=advance)
-    record = {"output": library, "rows": count, "fingerprint": encoder.fingerprint_}
+        count = opened.reencode(made, progress=advance)
+    record = {"output": library, "rows": count, "fingerprint": made.fingerprint_}
     answer(record, f"{counted(count, 'picture')} of {library} encoded by {model}")
 
 

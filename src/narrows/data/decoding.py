@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -85,6 +85,13 @@ class Target:
     dtype: np.dtype[Any]
     scaling: Any = None
     how: Reading = field(default_factory=Reading)
+
+    @classmethod
+    def of(cls, encoder: Any, how: Reading) -> Self:
+        """Return the rows that a model or an encoder takes, read as it wants."""
+        scaling, crop = encoder.scaling_, getattr(encoder, "crop", None)
+        how = how if crop is None else replace(how, crop=crop)
+        return cls(encoder.sample_shape_, scaling.file_type, scaling, how)
 
     def empty(self, count: int) -> Pixels:
         """Allocate an array of rows."""

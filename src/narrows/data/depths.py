@@ -25,6 +25,7 @@ from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import putchunk
 
 from narrows.data.formats import Contents
+from narrows.data.reading import Reading
 from narrows.errors import DataError
 
 _UINT8, _UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
@@ -163,8 +164,8 @@ class Deep:
         """Whether it is grey or in colours."""
         return self.shows_colours or self.values.shape[2] == 1
 
-    def fit(self, sample_shape: tuple[int, ...]) -> NDArray[Any]:
-        """Resize it to a row of the shape, in its own type.
+    def fit(self, sample_shape: tuple[int, ...], how: Reading | None = None) -> NDArray[Any]:
+        """Resize it, or the part of it that is read, to a row of the shape, in its own type.
 
         Raises
         ------
@@ -180,6 +181,10 @@ class Deep:
                 values = _to_type(values @ _GREY, values.dtype)[:, :, None]
         elif have != wanted and (have, wanted) != (1, 3):
             raise ValueError(f"it has {have} channels, where rows have {wanted}")
+        if how is not None and how.crop is not None:
+            own = (values.shape[1], values.shape[0])
+            left, upper, right, lower = map(round, how.box(own, (width, height)))
+            values = values[upper : max(lower, upper + 1), left : max(right, left + 1)]
         small = resize(values, (height, width))
         if small.shape[2] != wanted:
             small = np.repeat(small, wanted, axis=2)

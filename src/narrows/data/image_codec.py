@@ -6,6 +6,7 @@ upright by its EXIF data. Pictures of more bits or other channels are treated th
 :mod:`narrows.data.depths`, in the type of the file.
 """
 
+import math
 import re
 import struct
 import warnings
@@ -270,9 +271,9 @@ class OpenPicture:
         self.note(notes, sample_shape)
         if self.image is None:
             deep = self.read_deep(sample_shape)
-            return deep.fit(sample_shape), deep
+            return deep.fit(sample_shape, self._how), deep
         unpacked = self.unpack(sample_shape, mode or mode_of(sample_shape))
-        return fit(unpacked, sample_shape), unpacked
+        return fit(unpacked, sample_shape, self._how), unpacked
 
     def count_pages(self) -> list[int | None]:
         """List the pages or frames: the byte where each begins in a TIFF file, None in others."""
@@ -303,7 +304,13 @@ class OpenPicture:
             return None
         height, width = sample_shape[:2]
         wanted = (height, width) if orientation(image) in _SIDEWAYS else (width, height)
-        return image.draft(mode, (2 * wanted[0], 2 * wanted[1]))
+        left, upper, right, lower = self._how.box(image.size, wanted)
+        # Pillow takes the size of the whole, of which the box becomes the row.
+        whole = (
+            math.ceil(2 * wanted[0] * image.width / (right - left)),
+            math.ceil(2 * wanted[1] * image.height / (lower - upper)),
+        )
+        return image.draft(mode, whole)
 
     def check_size(self) -> None:
         """Refuse a picture that is too large to be decoded at its own size.
@@ -428,8 +435,10 @@ def mode_of(sample_shape: tuple[int, ...]) -> str:
     return {3: "RGB", 4: "RGBA"}.get(sample_shape[-1], "L") if len(sample_shape) == 3 else "L"
 
 
-def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Resize an 8-bit picture to a row of the shape.
+def fit(
+    unpacked: Unpacked, sample_shape: tuple[int, ...], how: Reading | None = None
+) -> NDArray[np.uint8]:
+    """Resize an 8-bit picture, or the part of it that is read, to a row of the shape.
 
     Raises
     ------
@@ -439,10 +448,17 @@ def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if sample_shape[2:] not in ((), (1,), (3,), (4,)):
         raise UnfitError(f"it is grey or in colour, where rows have {sample_shape[2]} channels")
     height, width = sample_shape[:2]
+    size = (height, width) if unpacked.turned in _SIDEWAYS else (width, height)
+    box = unpacked.box
+    if how is not None and how.crop is not None:
+        x, y, *end = box or (0, 0, *unpacked.image.size)
+        own = (end[0] - x, end[1] - y)
+        left, upper, right, lower = how.box(own, size)
+        box = (x + left, y + upper, x + right, y + lower)
     small = unpacked.image.convert(mode_of(sample_shape)).resize(
-        (height, width) if unpacked.turned in _SIDEWAYS else (width, height),
+        size,
         Image.Resampling.BICUBIC,
-        box=unpacked.box,
+        box=box,
         reducing_gap=REDUCING_GAP,
     )
     return np.asarray(turn(small, unpacked.turned)).reshape(sample_shape)

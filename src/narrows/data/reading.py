@@ -37,6 +37,10 @@ class Reading:
         reduced size count at which it is decoded.
     pages : {"first", "all"}, default="first"
         Which pages of a TIFF file, and which frames of an animation, are read as pictures.
+    crop : float, optional
+        By default a whole picture is brought to the shape of rows, whatever its proportions. A
+        share, above 0 and up to 1, brings a centred part to it instead, which has the proportions
+        of rows: this share of the largest such part.
 
     Raises
     ------
@@ -46,6 +50,7 @@ class Reading:
 
     max_pixels: int = MAX_PIXELS
     pages: Pages = "first"
+    crop: float | None = None
 
     def __post_init__(self) -> None:
         whole = isinstance(self.max_pixels, int) and not isinstance(self.max_pixels, bool)
@@ -59,6 +64,39 @@ class Reading:
             raise ParameterError(
                 f"pages={self.pages!r} is not allowed; give 'first' or 'all'", parameter="pages"
             )
+        number = isinstance(self.crop, int | float) and not isinstance(self.crop, bool)
+        if self.crop is not None and not (number and 0 < self.crop <= 1):
+            raise ParameterError(
+                f"crop={self.crop!r} is not allowed; give a share above 0 and up to 1, or None for "
+                "whole pictures",
+                parameter="crop",
+            )
+
+    def box(
+        self, size: tuple[float, float], target: tuple[int, int]
+    ) -> tuple[float, float, float, float]:
+        """Return the part of a picture that is brought to a size.
+
+        Parameters
+        ----------
+        size, target : tuple of two numbers
+            Width and height of the picture, and of rows.
+
+        Returns
+        -------
+        tuple of four float
+            Left, upper, right and lower bound.
+
+        Examples
+        --------
+        >>> Reading(crop=0.875).box((400, 256), (224, 224)), Reading().box((400, 256), (224, 224))
+        ((88.0, 16.0, 312.0, 240.0), (0, 0, 400, 256))
+        """
+        if self.crop is None:
+            return (0, 0, *size)
+        scale = self.crop * min(size[0] / target[0], size[1] / target[1])
+        left, upper = ((side - scale * to) / 2 for side, to in zip(size, target, strict=True))
+        return (left, upper, size[0] - left, size[1] - upper)
 
 
 _current: ContextVar[Reading | None] = ContextVar("reading", default=None)
@@ -69,20 +107,24 @@ def current() -> Reading:
     return _current.get() or Reading()
 
 
-def chosen(max_pixels: int | None = None, pages: Pages | None = None) -> Reading:
+def chosen(
+    max_pixels: int | None = None, pages: Pages | None = None, crop: float | None = None
+) -> Reading:
     """Return the current settings with the given changes."""
-    given = {"max_pixels": max_pixels, "pages": pages}
+    given = {"max_pixels": max_pixels, "pages": pages, "crop": crop}
     changes: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
     return replace(current(), **changes)
 
 
 @contextmanager
-def reading(max_pixels: int | None = None, pages: Pages | None = None) -> Iterator[Reading]:
+def reading(
+    max_pixels: int | None = None, pages: Pages | None = None, crop: float | None = None
+) -> Iterator[Reading]:
     """Change how picture files are read within a block.
 
     Parameters
     ----------
-    max_pixels, pages
+    max_pixels, pages, crop
         See :class:`Reading`; None leaves a setting as it is.
 
     Yields
@@ -96,7 +138,7 @@ def reading(max_pixels: int | None = None, pages: Pages | None = None) -> Iterat
 
     See Also
     --------
-    narrows.data.files.read : Has both as parameters.
+    narrows.data.files.read : Has the first two as parameters.
 
     Examples
     --------
@@ -112,7 +154,7 @@ def reading(max_pixels: int | None = None, pages: Pages | None = None) -> Iterat
     >>> model.scaling_.dtype, model.sample_shape_
     ('uint16', (8, 8))
     """
-    token = _current.set(chosen(max_pixels, pages))
+    token = _current.set(chosen(max_pixels, pages, crop))
     try:
         yield current()
     finally:

@@ -17,7 +17,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from narrows.data.decoding import Progress, Resized, Size, one_processor, sizes_of
 from narrows.data.folders import LeftOut, check_excludable
@@ -34,6 +36,7 @@ from narrows.library.inputs import (
     InputFiles,
     InputRows,
     InputStream,
+    Part,
     Store,
     check_store,
     read_input,
@@ -41,7 +44,7 @@ from narrows.library.inputs import (
 from narrows.library.pictures import covering_folders, recorded_folders
 from narrows.library.table import Batch, Table
 from narrows.library.workers import Workers
-from narrows.models import Encoder
+from narrows.models import CodeEncoder
 from narrows.remote import Place
 from narrows.texts import counted, is_text, is_utf8
 
@@ -152,7 +155,7 @@ class Addition:
 
     Attributes
     ----------
-    encoder : Encoder
+    encoder : CodeEncoder
         The encoder that makes the codes.
     given : InputFiles, InputRows or InputStream
         The pictures.
@@ -177,7 +180,7 @@ class Addition:
         Heights and widths of some of the pictures, if their codes may be made at another size.
     """
 
-    encoder: Encoder
+    encoder: CodeEncoder
     given: InputFiles | InputRows | InputStream
     names: list[str] | None
     metadata: Any
@@ -194,7 +197,7 @@ class Addition:
     def of(
         cls,
         X: Any,
-        encoder: Encoder,
+        encoder: CodeEncoder,
         *,
         names: Sequence[str] | None,
         metadata: Any,
@@ -314,8 +317,25 @@ class Addition:
                     entries = [e._replace(path=n) for e, n in zip(entries, names, strict=True)]
                 if self.metadata is not None:
                     metadata = self.metadata.take(part.numbers)
-                yield Batch(entries, self.encoder.transform(part.rows), metadata)
+                yield Batch(entries, self._encode(part), metadata)
             self._report_progress()
+
+    def _encode(self, part: Part) -> NDArray[np.float32]:
+        """Encode the pictures of a part; an error about one of them has its name."""
+        try:
+            return self.encoder.transform(part.rows)
+        except DataError as error:
+            row = getattr(error, "row", None)
+            if row is None:
+                raise
+            number, paths = part.numbers[row], getattr(self.given, "paths", None)
+            name = f"picture {number}, counted from 0" if paths is None else f"'{paths[number]}'"
+            raise DataError(
+                f"the encoder gives NaN or infinity for {name}; nothing was added; check the "
+                "preprocessing (--scale, --mean, --deviation), or leave this picture out",
+                row=number,
+                path=None if paths is None else file_of(paths[number]),
+            ) from error
 
     def _append_shares(self, table: Table, first: int, workers: Workers) -> Table:
         """Append the pictures in one commit, and in a second one remove repeated pictures."""
@@ -384,7 +404,7 @@ def _split(addition: Addition, table: Table, first: int, workers: int) -> Iterat
         )
 
 
-def _write(share: Share, encoder: Encoder, known: Collection[str]) -> Written:
+def _write(share: Share, encoder: CodeEncoder, known: Collection[str]) -> Written:
     """Read, encode and write the pictures of a share, except those whose hash is known.
 
     Raises

@@ -45,14 +45,14 @@ from narrows.library import checksums
 from narrows.library.checksums import Checksums
 from narrows.library.ivf_build import index_names
 from narrows.library.table import Table, cannot_write, write_file
-from narrows.models import BaseAutoencoder, Decoder, Encoder
+from narrows.models import BaseAutoencoder, CodeEncoder, Decoder, Encoder, PictureEncoder
 from narrows.remote import FAILURES, Place, Remote, lance_address, panics_as_failures
 
 FORMAT = "narrows-library"
 FORMAT_VERSION = 5
 MANIFEST = "library.json"
 
-Model: TypeAlias = BaseAutoencoder | Encoder
+Model: TypeAlias = BaseAutoencoder | Encoder | PictureEncoder
 """A model that makes codes."""
 Fill: TypeAlias = Callable[[Table], Table]
 """A function that gets an empty table, before readers can see it, and returns the filled one."""
@@ -388,7 +388,7 @@ def rewrite(path: Path, model: Model, fill: Fill | None, next_id: int = 0) -> Li
     ----------
     path : Path
         The library.
-    model : BaseAutoencoder or Encoder
+    model : BaseAutoencoder, Encoder or PictureEncoder
         The model that makes the codes.
     fill : callable or None
         Gets the empty table, before readers can see it, and returns the filled one.
@@ -421,7 +421,7 @@ def create(path: Place, model: Model, fill: Fill | None = None, *, overwrite: bo
     ----------
     path : Path or Remote
         The folder.
-    model : BaseAutoencoder or Encoder
+    model : BaseAutoencoder, Encoder or PictureEncoder
         The model that makes the codes.
     fill : callable, optional
         Gets the empty table, before readers can see it, and returns the filled one.
@@ -463,7 +463,33 @@ def create(path: Place, model: Model, fill: Fill | None = None, *, overwrite: bo
     return path
 
 
-def encoder_of(model: Model) -> Encoder:
+def choose_model(model: Model | None, encoder: PictureEncoder | str | Path | None) -> Model:
+    """Return the model or the encoder, of which a library takes one.
+
+    Raises
+    ------
+    ParameterError
+        If both or none are given, or the encoder is no encoder.
+    NarrowsError
+        What :meth:`narrows.PictureEncoder.from_onnx` raises, if its path is given.
+    """
+    if (model is None) == (encoder is None):
+        raise ParameterError(
+            f"{'neither a model nor an encoder' if model is None else 'a model and an encoder'} "
+            "given, and a library's codes are made by one; give one of them"
+        )
+    if isinstance(encoder, str | Path):
+        return PictureEncoder.from_onnx(encoder)
+    if encoder is not None and not isinstance(encoder, PictureEncoder):
+        raise ParameterError(
+            f"encoder is a {type(encoder).__name__}; give the path of an ONNX file, or a "
+            "PictureEncoder (its from_onnx, or from_module for a torch module)"
+        )
+    chosen: Any = model if encoder is None else encoder
+    return chosen  # type: ignore[no-any-return]
+
+
+def encoder_of(model: Model) -> CodeEncoder:
     """Return the encoder that is to make a library's codes.
 
     Raises
@@ -472,7 +498,7 @@ def encoder_of(model: Model) -> Encoder:
         If the model makes no codes, or codes that hold the rows themselves.
     """
     encoder, _ = halves(model)
-    if encoder.spec.definition.starts_at_input:
+    if isinstance(encoder, Encoder) and encoder.spec.definition.starts_at_input:
         raise ParameterError(
             f"the codes of architecture={encoder.spec.architecture!r} hold the pictures themselves "
             f"({encoder.spec.code_width} numbers each) and tell not which are alike; train a model "
@@ -529,7 +555,7 @@ def _fill(
     return contents
 
 
-def halves(model: Model) -> tuple[Encoder, Decoder | None]:
+def halves(model: Model) -> tuple[CodeEncoder, Decoder | None]:
     """Return the encoder and the decoder of a model; an encoder alone has no decoder beside it.
 
     Raises
@@ -537,7 +563,7 @@ def halves(model: Model) -> tuple[Encoder, Decoder | None]:
     ParameterError, NotFittedError
         If the model makes no codes.
     """
-    if isinstance(model, Encoder):
+    if isinstance(model, Encoder | PictureEncoder):
         return model, None
     if not isinstance(model, BaseAutoencoder):
         raise ParameterError(

@@ -47,9 +47,8 @@ from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.pictures import MOST_BYTES, folders_of
 from narrows.library.table import Entry
-from narrows.models import Encoder
+from narrows.models import CodeEncoder, CodeSpec
 from narrows.models.validation import check_columns, check_rows
-from narrows.networks import NetworkSpec
 from narrows.texts import is_utf8
 
 _ROWS = 1024  # rows of an array that are stored at a time
@@ -100,7 +99,7 @@ class InputFiles:
     ----------
     paths : list of Path or Page
         The files, or pages of them; of pictures in memory, the names that errors give them.
-    encoder : Encoder
+    encoder : CodeEncoder
         The encoder, to whose shape and units pictures are decoded.
     single : bool
         Whether one picture was given, rather than a number of them.
@@ -119,7 +118,7 @@ class InputFiles:
     """
 
     paths: list[Picture]
-    encoder: Encoder
+    encoder: CodeEncoder
     single: bool = False
     store: Store = "pictures"
     contents: list[bytes] | None = None
@@ -139,8 +138,7 @@ class InputFiles:
     @cached_property
     def target(self) -> Target:
         """The shape and units that a picture file is decoded to."""
-        scaling = self.encoder.scaling_
-        return Target(self.encoder.sample_shape_, scaling.file_type, scaling, self.how)
+        return Target.of(self.encoder, self.how)
 
     @cached_property
     def rows(self) -> NDArray[Any]:
@@ -266,8 +264,8 @@ class InputRows:
         The rows, checked, in the data's units.
     scaling : Scaling
         The conversion between these units and pixels.
-    spec : NetworkSpec
-        The network, which tells whether rows are pictures and have thumbnails.
+    spec : CodeSpec
+        The description of rows, which tells whether rows are pictures and have thumbnails.
     names : sequence of str, or None
         Where they came from, if from a file.
     single : bool
@@ -282,7 +280,7 @@ class InputRows:
 
     rows: NDArray[Any]
     scaling: Scaling
-    spec: NetworkSpec
+    spec: CodeSpec
     names: Sequence[str] | None = None
     single: bool = False
     left_out: LeftOut | None = None
@@ -330,7 +328,7 @@ class InputStream:
     items : iterator
         Paths of files, of folders or of data; the contents of picture files, as bytes; Pillow's
         pictures; arrays of shape sample_shape or (n, *sample_shape). Kinds may be mixed.
-    encoder : Encoder
+    encoder : CodeEncoder
         The encoder, to whose shape and units pictures are decoded.
     store : {"pictures", "references"}
         What the library stores of each.
@@ -343,7 +341,7 @@ class InputStream:
     """
 
     items: Iterator[Any]
-    encoder: Encoder
+    encoder: CodeEncoder
     store: Store = "pictures"
     notes: Notes = field(default_factory=Notes)
     folders: set[str] = field(default_factory=set)
@@ -389,7 +387,7 @@ class InputStream:
 
 def read_input(
     given: Any,
-    encoder: Encoder,
+    encoder: CodeEncoder,
     *,
     store: Store = "pictures",
     exclude: str | Sequence[str] = (),
@@ -402,7 +400,7 @@ def read_input(
     given : path, sequence of paths, or array-like of shape sample_shape or (n, *sample_shape)
         A path may name a folder of pictures, a picture, or data that
         :func:`narrows.data.files.read` knows.
-    encoder : Encoder
+    encoder : CodeEncoder
         The encoder, which knows the shape of rows, and their columns if they have names.
     store : {"pictures", "references"}
         What a library is to store of each.
@@ -489,7 +487,7 @@ def check_store(store: Store, *, files: bool = True) -> None:
 
 def as_files(
     paths: list[Path],
-    encoder: Encoder,
+    encoder: CodeEncoder,
     store: Store,
     *,
     single: bool = False,

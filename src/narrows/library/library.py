@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -37,7 +38,7 @@ from narrows.library.search import (
 from narrows.library.table import Table
 from narrows.library.verify import Problem, RowCheck, Verification
 from narrows.library.workers import Workers
-from narrows.models import BaseAutoencoder, Decoder, Encoder, load
+from narrows.models import BaseAutoencoder, CodeEncoder, Decoder, Encoder, PictureEncoder, load
 from narrows.remote import Place, on_disk, place
 
 
@@ -77,7 +78,8 @@ class Library:
         cls,
         path: str | Place,
         *,
-        model: Model,
+        model: Model | None = None,
+        encoder: PictureEncoder | str | Path | None = None,
         overwrite: bool = False,
         storage_options: Mapping[str, str] | None = None,
     ) -> Self:
@@ -92,6 +94,10 @@ class Library:
         model : BaseAutoencoder or Encoder
             A fitted model, of which the library keeps a copy. With an encoder alone, matches
             cannot be decoded.
+        encoder : PictureEncoder, str or Path
+            Instead of a model: an encoder that was trained elsewhere, or the path of its ONNX
+            file, of which the library keeps a copy as well. Of a torch module it keeps the
+            fingerprint and the preprocessing; see :meth:`open`.
         overwrite : bool, default=False
             Whether an existing library is replaced, with all its pictures.
         storage_options : mapping of str to str, optional
@@ -104,11 +110,30 @@ class Library:
         Raises
         ------
         ParameterError, NotFittedError
-            If the model makes no codes.
+            If the model makes no codes, or not one of model and encoder is given.
         OutputExistsError, OutputError, StoreError
             If something is there that is not to be replaced, or the folder cannot be written.
+        NarrowsError
+            What :meth:`narrows.PictureEncoder.from_onnx` raises, for a path as ``encoder``.
+
+        Examples
+        --------
+        By an encoder that was trained elsewhere, here a torch module that gives the mean colour:
+
+        >>> import tempfile, numpy as np, torch
+        >>> from narrows import Library, PictureEncoder
+        >>> pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+        >>> encoder = PictureEncoder.from_module(pool, size=8, mean=0, deviation=1)
+        >>> X = np.full((3, 8, 8, 3), [[[[255, 0, 0]]], [[[0, 0, 255]]], [[[250, 0, 0]]]], np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     library = Library.create(f"{folder}/pictures.lance", encoder=encoder)
+        ...     added = library.add(X)
+        ...     [match.id for match in library.match(X[0], k=2)]
+        [0, 2]
         """
-        return cls.open(folder.create(place(path, storage_options), model, overwrite=overwrite))
+        chosen = folder.choose_model(model, encoder)
+        where = folder.create(place(path, storage_options), chosen, overwrite=overwrite)
+        return cls.open(where, encoder=_given(chosen))
 
     @classmethod
     def build(
@@ -116,7 +141,8 @@ class Library:
         path: str | Place,
         X: Any,
         *,
-        model: Model,
+        model: Model | None = None,
+        encoder: PictureEncoder | str | Path | None = None,
         names: Sequence[str] | None = None,
         metadata: Any = None,
         store: Store = "pictures",
@@ -135,7 +161,7 @@ class Library:
 
         Parameters
         ----------
-        path, model, overwrite, storage_options
+        path, model, encoder, overwrite, storage_options
             As for :meth:`create`.
         X, names, metadata, store, skip_unreadable, exclude, options, progress, workers
             As for :meth:`add`.
@@ -150,10 +176,10 @@ class Library:
         NarrowsError
             What :meth:`create` and :meth:`add` raise.
         """
-        encoder = folder.encoder_of(model)
+        chosen = folder.choose_model(model, encoder)
         addition = Addition.of(
             X,
-            encoder,
+            folder.encoder_of(chosen),
             names=names,
             metadata=metadata,
             store=store,
@@ -164,7 +190,8 @@ class Library:
             workers=workers,
         )
         where = place(path, storage_options)
-        library = cls.open(folder.create(where, model, addition.fill, overwrite=overwrite))
+        made = folder.create(where, chosen, addition.fill, overwrite=overwrite)
+        library = cls.open(made, encoder=_given(chosen))
         return library, addition.report(len(library))
 
     @classmethod
@@ -173,6 +200,7 @@ class Library:
         path: str | Place,
         *,
         model: BaseAutoencoder | Encoder | Decoder | None = None,
+        encoder: PictureEncoder | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> Self:
         """Open a library.
@@ -183,6 +211,9 @@ class Library:
             The folder, or its address in an object store, such as "s3://bucket/pictures.lance".
         model : BaseAutoencoder, Encoder or Decoder, optional
             The model whose codes the library is expected to hold; it is compared, and not used.
+        encoder : PictureEncoder, optional
+            The encoder that made the codes, which is used in place of the library's copy. It is
+            needed for new pictures where that is a torch module, of which there is no copy.
         storage_options : mapping of str to str, optional
             Lance's options for the object store; others come from the environment.
 
@@ -194,19 +225,24 @@ class Library:
         Raises
         ------
         ParameterError
-            If ``model`` is no model.
+            If ``model`` is no model, or ``encoder`` no encoder.
         MissingFileError
             If there is nothing at ``path``.
         FormatError
             If it is no library, damaged, or of a newer version of Narrows.
         WrongModelError
-            If the library's codes were made by another model than the one given.
+            If the library's codes were made by another model or encoder than the one given.
         StoreError
             If the object store does not answer, or refuses.
         """
         if not isinstance(model, BaseAutoencoder | Encoder | Decoder | None):
             raise ParameterError(
                 f"model is a {type(model).__name__}; give the library's model or one of its halves"
+            )
+        if not isinstance(encoder, PictureEncoder | None):
+            raise ParameterError(
+                f"encoder is a {type(encoder).__name__}; give a PictureEncoder (its from_onnx or "
+                "from_module)"
             )
         path = place(path, storage_options)
         contents, table = folder.open_published(path)
@@ -221,11 +257,21 @@ class Library:
                 f"given is {model.fingerprint_[:12]}; open the library with its own model (or "
                 "none), or build another library with this one"
             )
-        return cls(path, contents, table)
+        library = cls(path, contents, table, encoder)
+        if encoder is not None and encoder.fingerprint_ != contents.fingerprint:
+            raise library._other_encoder(encoder)
+        return library
 
-    def __init__(self, path: Place, contents: LibraryManifest, table: Table) -> None:
+    def __init__(
+        self,
+        path: Place,
+        contents: LibraryManifest,
+        table: Table,
+        encoder: PictureEncoder | None = None,
+    ) -> None:
         self.path = path
         self._contents = contents
+        self._encoder = encoder
         self._use(table)
 
     def __len__(self) -> int:
@@ -236,7 +282,10 @@ class Library:
 
     @cached_property
     def model(self) -> Model:
-        """The library's copy of its model, loaded when first needed."""
+        """The library's copy of its model or encoder, loaded when first needed."""
+        given = self._encoder
+        if given is not None and given.fingerprint_ == self._contents.fingerprint:
+            return given
         path = self.path / self._contents.model
         if not path.exists() and LibraryManifest.read(self.path).model != path.name:
             raise FormatError(
@@ -245,7 +294,8 @@ class Library:
             )
         with on_disk(path) as folder:
             model = load(folder)
-        if isinstance(model, Decoder) or model.fingerprint_ != self._contents.fingerprint:
+        kinds = (BaseAutoencoder, Encoder, PictureEncoder)
+        if not isinstance(model, kinds) or model.fingerprint_ != self._contents.fingerprint:
             raise FormatError(
                 f"the model in '{self.path}' is not the one that made its codes, "
                 f"{self._contents.fingerprint[:12]}; restore it from a copy, or build the library "
@@ -1004,9 +1054,9 @@ class Library:
 
         Parameters
         ----------
-        model : BaseAutoencoder or Encoder
-            A fitted model, of which the library keeps a copy. It may take pictures of another
-            size if they are stored as files.
+        model : BaseAutoencoder, Encoder or PictureEncoder
+            A fitted model or an encoder, of which the library keeps a copy. It may take pictures of
+            another size if they are stored as files.
         progress : callable, optional
             Called with the number of pictures done and the number of all.
 
@@ -1058,6 +1108,7 @@ class Library:
                 reencoding=True,
             )
             folder.rewrite(transaction.path, model, check.fill, contents.next_id)
+        self._encoder = _given(model)
         self.refresh()
         return len(self)
 
@@ -1065,12 +1116,33 @@ class Library:
         self._table = table
         self._indexes = Indexes(table)
 
+    def _other_encoder(self, given: PictureEncoder) -> WrongModelError:
+        """Return the error that tells in what an encoder differs from the library's."""
+        self._encoder, own = None, self.model
+        if not isinstance(own, PictureEncoder):
+            what = f"model {own.fingerprint_[:12]}, and an encoder is given"
+        elif own.network_sha256_ != given.network_sha256_:
+            what = (
+                f"network {own.network_sha256_[:12]}, the one given is "
+                f"{given.network_sha256_[:12]} (SHA-256)"
+            )
+        else:
+            what = (
+                "the same network from pictures that are prepared in another way: "
+                f"{own.preprocessing_.words()}, output {own.output_}, unit length "
+                f"{own.unit_length_}"
+            )
+        return WrongModelError(
+            f"the codes in '{self.path}' were made by {what}; leave the encoder out, as the "
+            "library knows its own, or move the library to this one (reencode)"
+        )
+
     def _check_filled(self) -> None:
         if not self._table.length:
             raise LibraryError(f"the library '{self.path}' is empty; add pictures to it first")
 
     @cached_property
-    def _halves(self) -> tuple[Encoder, Decoder | None]:
+    def _halves(self) -> tuple[CodeEncoder, Decoder | None]:
         return folder.halves(self.model)
 
     @property
@@ -1147,6 +1219,10 @@ class Library:
                 # A writer may have replaced them.
                 if self.refresh()._contents == contents:
                     return None, [Problem(None, None, error.reason or str(error), "correct")]
+
+
+def _given(model: Model) -> PictureEncoder | None:
+    return model if isinstance(model, PictureEncoder) else None
 
 
 def _repeat(metadata: Any, count: int) -> Any:

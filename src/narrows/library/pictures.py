@@ -30,7 +30,7 @@ from narrows.data.reading import Page, Picture, Reading, current, file_of, parse
 from narrows.errors import FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.table import Table
-from narrows.models import Decoder, Encoder
+from narrows.models import CodeEncoder, Decoder
 
 _NPY, _JPEG = b"\x93NUMPY", b"\xff\xd8"
 _BLOCK = 128  # files, perhaps of many megabytes each, in memory at a time
@@ -48,7 +48,7 @@ class StoredPictures:
     ----------
     table : Table
         The table that holds them.
-    encoder : Encoder
+    encoder : CodeEncoder
         The encoder, to whose shape and units pictures are decoded.
     decoder : Decoder or None
         Restores pictures from their codes; a library made by an encoder alone has none.
@@ -57,15 +57,14 @@ class StoredPictures:
     """
 
     table: Table
-    encoder: Encoder
+    encoder: CodeEncoder
     decoder: Decoder | None
     how: Reading = field(default_factory=current)
 
     @property
     def _target(self) -> Target:
         """The shape and units that a picture file is decoded to."""
-        scaling = self.encoder.scaling_
-        return Target(self.encoder.sample_shape_, scaling.file_type, scaling, self.how)
+        return Target.of(self.encoder, self.how)
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
         """Read pictures as stored, (n, *sample_shape), in the data's units; on all processors."""

@@ -31,7 +31,7 @@ from narrows.library.checksums import Checksums, as_bytes, differ, restored, row
 from narrows.library.conditions import user_fields
 from narrows.library.pictures import StoredPictures
 from narrows.library.table import Table
-from narrows.models import Encoder
+from narrows.models import CodeEncoder
 from narrows.remote import FAILURES, panics_as_failures
 
 # A row is lost without these columns; a code is computed again, and a path becomes the id.
@@ -155,7 +155,7 @@ class RowCheck:
     ----------
     table : Table
         The table.
-    encoder : Encoder
+    encoder : CodeEncoder
         Computes the codes.
     next_id : int
         Valid ids are lower; it is raised by each new id.
@@ -171,7 +171,7 @@ class RowCheck:
     """
 
     table: Table
-    encoder: Encoder
+    encoder: CodeEncoder
     next_id: int
     progress: Progress | None = None
     checks: Checksums | None = None

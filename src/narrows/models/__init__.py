@@ -11,6 +11,7 @@ from narrows.models.classifier import EncoderClassifier
 from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.encoder_decoder import Decoder, Encoder
+from narrows.models.picture_encoder import CodeEncoder, CodeSpec, PictureEncoder
 from narrows.models.registry import MODELS, class_named
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.stacked import StackedAutoencoder
@@ -22,11 +23,14 @@ __all__ = [
     "AnomalyDetector",
     "Autoencoder",
     "BaseAutoencoder",
+    "CodeEncoder",
+    "CodeSpec",
     "ContractiveAutoencoder",
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
     "EncoderClassifier",
+    "PictureEncoder",
     "SparseAutoencoder",
     "StackedAutoencoder",
     "TableAutoencoder",
@@ -37,8 +41,16 @@ __all__ = [
 
 def load(
     path: str | Path,
-) -> BaseAutoencoder | TableAutoencoder | Encoder | Decoder | EncoderClassifier | AnomalyDetector:
-    """Read a model, one half of one, a classifier or a detector of anomalies from its folder.
+) -> (
+    BaseAutoencoder
+    | TableAutoencoder
+    | Encoder
+    | Decoder
+    | EncoderClassifier
+    | AnomalyDetector
+    | PictureEncoder
+):
+    """Read a model, a half of one, a classifier, a detector or an encoder from its folder.
 
     The folder is data: nothing in it is run as code, so that it may come from a stranger.
 
@@ -49,7 +61,7 @@ def load(
 
     Returns
     -------
-    BaseAutoencoder, TableAutoencoder, Encoder, Decoder, EncoderClassifier or AnomalyDetector
+    BaseAutoencoder, or another of these classes
         The saved object; its codes or scores equal the original's bit for bit on the same machine.
 
     Raises
@@ -79,6 +91,8 @@ def load(
         return EncoderClassifier.restore(manifest, parts, path)
     if kind == "detector":
         return AnomalyDetector.restore(manifest, parts, path)
+    if kind == "picture_encoder":
+        return PictureEncoder.restore(manifest, path)
     if kind == "table":
         return TableAutoencoder.restore(manifest, parts, path)
     if kind != "model":

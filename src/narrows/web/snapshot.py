@@ -204,8 +204,7 @@ class Snapshot:
             raise DataError(
                 f"the model's rows are of shape {self.model.sample_shape_}, no pictures; use codes"
             )
-        scaling = self.model.scaling_
-        target = Target(self.model.sample_shape_, scaling.file_type, scaling, self.how)
+        target = Target.of(self.model, self.how)
         try:
             with quietly():
                 return target.decode(contents, notes)
