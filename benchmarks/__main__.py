@@ -60,6 +60,9 @@ BENCHMARKS = {
     "recall": ("recall", "", None),
     "matching": ("matching", "", None),
     "duplicates": ("duplicates", "", None),
+    "copies": ("copies", "recall", None),
+    "copies-alike": ("copies", "alike", None),
+    "copies-time": ("copies", "time", None),
     "reranking": ("reranking", "", None),
     "noise-levels": ("restoring", "levels", None),
     "restoring-classics": ("restoring", "classics", None),
@@ -79,7 +82,8 @@ BENCHMARKS = {
 # Those that look for data sets, and those that cannot run without being told where.
 WITH_DATA = ("defaults", "choice", "quality", "recall", "reranking", "shuffling")
 ONLY_WITH_FOLDER = (
-    "sparse", "anomalies", "matching", "duplicates", "adding", "opening", "noise-levels",
+    "sparse", "anomalies", "matching", "duplicates", "copies", "copies-alike",
+    "copies-time", "adding", "opening", "noise-levels",
     "restoring-classics", "restoring-shipped", "restoring-folder", "restoring-trained",
     "restoring-clean", "restoring-memory", "blind-spot-folder", "blind-spot-single",
 )  # fmt: skip

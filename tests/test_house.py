@@ -30,7 +30,7 @@ FLOORS = (
     {"cli"},
     {"web"},
     {"scale"},
-    {"library", "evaluation", "signals", "onnx"},
+    {"library", "evaluation", "signals", "onnx", "copies"},
     {"plots", "builtin"},
     {"models"},
     {"storage", "training"},

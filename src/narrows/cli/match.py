@@ -251,13 +251,45 @@ def _drawable(match: "Match", scaling: Any, replaced: dict[int, str]) -> Any:
 
 
 @options.verb("duplicates")
-@options.library
+@click.argument("pictures", type=options.PATH, metavar="FOLDER|LIBRARY")
+@click.option(
+    "--keep",
+    type=click.Choice(["largest", "oldest", "newest", "shortest-path"]),
+    help="Of a folder: which picture of a group to keep; of those as large, the least compressed.  "
+    "[default: largest]",
+)
+@click.option(
+    "--prefer",
+    multiple=True,
+    metavar="GLOB",
+    help="Of a folder: pictures of such names are kept before others ('originals/*'); give it "
+    "again for more, in the order of preference.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Of a folder: leave out files and folders of such names; give it again for more.",
+)
+@click.option(
+    "--state",
+    type=options.PATH,
+    metavar="FILE",
+    help="Of a folder: the file that keeps what is known of pictures, so that a scan goes on where "
+    "it was stopped and looks only at what is new.  [default: copies.sqlite in the user's cache]",
+)
+@click.option("--no-state", is_flag=True, help="Of a folder: keep nothing between scans.")
 @click.option(
     "--threshold",
     type=float,
-    help="The largest distance between duplicates' codes.  [default: suggested by the data]",
+    help="Of a library: the largest distance between duplicates' codes.  [default: suggested by "
+    "the data]",
 )
-@options.metric
+@click.option(
+    "--metric",
+    type=click.Choice(["euclidean", "cosine"]),
+    help="Of a library: the distance between codes.  [default: euclidean]",
+)
 @click.option(
     "-o",
     "--to",
@@ -268,28 +300,60 @@ def _drawable(match: "Match", scaling: Any, replaced: dict[int, str]) -> Any:
 @options.max_pixels
 def duplicates(
     *,
-    library: Path,
+    pictures: Path,
     threshold: float | None,
-    metric: Literal["euclidean", "cosine"],
+    metric: Literal["euclidean", "cosine"] | None,
     to: Path | None,
     overwrite: bool,
+    **of_folders: Any,
 ) -> None:
-    """Group the near-identical pictures of a library.
+    """Group the copies in a folder of pictures, or the near-identical pictures of a library.
 
-    Nothing is deleted or changed. Distances are to the first picture of the group. Without
+    Nothing is deleted or changed. In a folder, copies are found that were resized, recompressed,
+    brightened, darkened, made grey, cropped, mirrored, rotated, turned a little, put into a border
+    or captioned; each group says what was done, and which picture to keep.
+
+    In a library, codes are compared; distances are to the first picture of the group. Without
     --threshold, pixels decide where codes do not: pictures of which one is a little brighter,
     darker or cropped are found too.
     """
-    from narrows import Library
     from narrows.atomic import check_output
+    from narrows.cli.copies import holds_pictures, show_copies
     from narrows.errors import ParameterError
-    from narrows.library.duplicates import find
 
     if to is not None:
         check_output(to, overwrite=overwrite, kind="file")
         if to.suffix.lower() not in _SUFFIXES:
             raise ParameterError(f"'{to}' does not end in {', '.join(_SUFFIXES)}; name it so")
-    opened = Library.open(library)
+    if holds_pictures(pictures):
+        if threshold is not None or metric is not None:
+            raise ParameterError(
+                f"--threshold and --metric compare codes, and '{pictures}' is a folder of "
+                "pictures; leave them out, or index the folder first (narrows index)"
+            )
+        of_folders["keep"] = of_folders["keep"] or "largest"
+        show_copies(pictures, to=to, overwrite=overwrite, **of_folders)
+        return
+    if given := [name for name, value in of_folders.items() if value]:
+        raise ParameterError(
+            f"--{given[0].replace('_', '-')} is for folders of pictures, and '{pictures}' is none; "
+            "leave it out, or name a folder"
+        )
+    _duplicates_in_library(pictures, threshold, metric or "euclidean", to, overwrite=overwrite)
+
+
+def _duplicates_in_library(
+    path: Path,
+    threshold: float | None,
+    metric: Literal["euclidean", "cosine"],
+    to: Path | None,
+    *,
+    overwrite: bool,
+) -> None:
+    from narrows import Library
+    from narrows.library.duplicates import find
+
+    opened = Library.open(path)
     with progress("comparing") as advance:
         found = find(
             opened, "auto" if threshold is None else threshold, metric=metric, progress=advance
