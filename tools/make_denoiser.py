@@ -5,8 +5,7 @@
 
 Learned from are generated "dead leaves": shapes of random sizes, colours and textures that cover
 each other (Lee, Mumford & Huang 2001, "Occlusion models for natural images"; Achddou, Gousseau &
-Ladjal 2021, "Synthetic images as a regularity prior for image restoration neural networks");
-generated drawings and pages: text, lines, boxes, charts and regular patterns on even grounds; and
+Ladjal 2021, "Synthetic images as a regularity prior for image restoration neural networks"), and
 photographs in the public domain that scikit-image and matplotlib bring. Weights are rounded to
 eight bits, one scale for each output channel.
 """
@@ -19,7 +18,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageFilter
 from safetensors.torch import save_file
 from skimage import data
 
@@ -45,8 +44,6 @@ PHOTOGRAPHS = {
 HOPPER = "grace_hopper.jpg"  # of matplotlib, public domain (United States Navy)
 TEXTURES = ("brick", "grass", "gravel")
 GENERATED, LARGE, SHAPES = 100, 1024, 1500
-DRAWINGS, SIDE_OF_DRAWINGS = 36, 512
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?()-+=%&"
 SMALLEST, LARGEST = 8, 400  # radii, before the picture is reduced to half its size
 LEVELS = (0.0, 0.22)
 VIVID = 1 / 3  # of the crops in colours
@@ -98,8 +95,7 @@ def save(model, folder, channels):
     save_file(tensors, path)
     manifest["provenance"] = {
         "command": "python tools/make_denoiser.py",
-        "generated": f"{GENERATED} pictures of dead leaves and {DRAWINGS} drawings with letters of "
-        f"Pillow's own font (Aileron, CC0), random seed {SEED}",
+        "generated": f"{GENERATED} pictures of dead leaves, random seed {SEED}",
         "photographs": {
             **{f"skimage.data.{name}": of for name, of in PHOTOGRAPHS.items()},
             f"matplotlib {HOPPER}": "public domain (United States Navy)",
@@ -127,8 +123,6 @@ def all_crops(rng):
     textures = [photographs[name][..., 0] / 255 - 0.5 for name in TEXTURES]
     for _ in range(GENERATED):
         crops += cut(leaves(colours, textures, rng), SIDE, rng)
-    for _ in range(DRAWINGS):
-        crops += cut(drawing(rng), SIDE, rng)
     return np.stack(crops)
 
 
@@ -167,71 +161,6 @@ def grey(crops):
     """Return the luma of crops in colours."""
     weights = np.array([0.299, 0.587, 0.114])
     return np.rint(crops @ weights).astype(np.uint8)
-
-
-def drawing(rng):
-    """Draw panels with an even ground, each with text, shapes, or a regular pattern."""
-    image = Image.new("RGB", (SIDE_OF_DRAWINGS, SIDE_OF_DRAWINGS), shade_of(rng))
-    for top in range(0, SIDE_OF_DRAWINGS, 128):
-        for left in range(0, SIDE_OF_DRAWINGS, 128):
-            ground = (255, 255, 255) if rng.random() < 0.3 else shade_of(rng)
-            panel = Image.new("RGB", (128, 128), ground)
-            (write, sketch, pattern)[rng.choice(3, p=(0.45, 0.4, 0.15))](panel, rng)
-            image.paste(panel, (left, top))
-    return np.asarray(image)
-
-
-def shade_of(rng):
-    """Draw a grey, or a colour."""
-    values = rng.integers(0, 256, 3)
-    return tuple(map(int, values if rng.random() < 0.6 else values[:1].repeat(3)))
-
-
-def write(panel, rng):
-    """Write lines of letters."""
-    size, ink = int(rng.integers(8, 40)), (0, 0, 0) if rng.random() < 0.3 else shade_of(rng)
-    font, draw = ImageFont.load_default(size), ImageDraw.Draw(panel)
-    for top in range(int(rng.integers(-8, 8)), 128, int(1.3 * size)):
-        text = "".join(rng.choice(list(LETTERS + 12 * " "), 30))
-        draw.text((int(rng.integers(-20, 4)), top), text, ink, font=font)
-
-
-def sketch(panel, rng):
-    """Draw lines, boxes and ellipses, smooth ones or with hard edges."""
-    larger = 2 if rng.random() < 0.6 else 1
-    image = panel.resize((larger * panel.width, larger * panel.height))
-    draw = ImageDraw.Draw(image)
-    for _ in range(int(rng.integers(2, 14))):
-        x, y = np.sort(rng.integers(-20, 148, (2, 2)), axis=1) * larger
-        width, ink = larger * int(rng.integers(1, 5)), shade_of(rng)
-        box = [int(x[0]), int(y[0]), int(x[1]), int(y[1])]
-        kind = rng.integers(5)
-        if kind == 0:
-            draw.line([box[0], box[3], box[2], box[1]], ink, width)
-        elif kind == 1:
-            draw.line(box, ink, width)
-        elif kind == 2:
-            draw.rectangle(box, ink if rng.random() < 0.5 else None, shade_of(rng), width)
-        elif kind == 3:
-            draw.ellipse(box, ink if rng.random() < 0.5 else None, shade_of(rng), width)
-        else:
-            draw.line([box[0], box[1], box[2], box[1]], ink, width)
-    panel.paste(image.resize(panel.size, Image.Resampling.BOX))
-
-
-def pattern(panel, rng):
-    """Fill with stripes, squares or waves of a short period."""
-    y, x = np.mgrid[: panel.height, : panel.width]
-    period, turn = rng.uniform(2, 10), rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)])
-    along = np.cos(turn) * x + np.sin(turn) * y
-    wave = np.sin(2 * np.pi * along / period + rng.uniform(0, 6))
-    if rng.random() < 0.4:
-        wave *= np.sin(2 * np.pi * (np.cos(turn) * y - np.sin(turn) * x) / period)
-    if rng.random() < 0.5:
-        wave = np.sign(wave)
-    ends = np.array([shade_of(rng), shade_of(rng)], np.float32)
-    values = ends[0] + (ends[1] - ends[0]) * (wave[..., None] + 1) / 2
-    panel.paste(Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8)))
 
 
 def leaves(colours, textures, rng):
