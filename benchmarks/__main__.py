@@ -66,7 +66,7 @@ BENCHMARKS = {
     "reranking": ("reranking", "", None),
     "noise-levels": ("restoring", "levels", None),
     "restoring-classics": ("restoring", "classics", None),
-    "restoring-shipped": ("restoring", "shipped --pictures 6", None),
+    "restoring-shipped": ("restoring", "shipped --pictures 3", None),
     "restoring-folder": ("restoring", "folder", None),
     "restoring-trained": ("restoring", "trained --minutes 45", None),
     "restoring-clean": ("restoring", "clean", None),
