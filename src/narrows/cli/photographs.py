@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # The share of a model's change below which a picture counts as held back.
 _HELD_BACK = 0.1
 _EIGHT_BITS = 255
+_LITTLE_NOISE = 1.5 / 255  # of white: about what clean photographs seem to have
 # How much stronger than what the model learned noise is before it is said.
 _STRONGER = 1.15
 # What is said of noise that the model did not learn, as the end of "3 files ...".
@@ -416,7 +417,13 @@ def _warn(done: "Sequence[FileChange]") -> None:
     )
     say(
         "held_back",
-        [one for one in held if one.change.noise],
+        [one for one in held if 0 < (one.change.noise or 0) <= _LITTLE_NOISE],
+        "with hardly any noise, so that they stay nearly as they are (--even-if-clean applies all "
+        "of the model's change)",
+    )
+    say(
+        "held_back",
+        [one for one in held if (one.change.noise or 0) > _LITTLE_NOISE],
         f"of which less than {_HELD_BACK:.0%} of the model's change was applied, as more of it "
         "would harm them by the noise that was found in them; a model of such pictures does better "
         "(narrows train CLEAN-PICTURES -o MODEL --model denoising), and --even-if-clean applies "
