@@ -28,7 +28,7 @@ VERBS = {
     "pack": "Decode a folder of pictures once, into a Lance dataset to learn from.",
     "index": "Build a library of pictures that can be matched.",
     "match": "Find the nearest pictures of a library.",
-    "duplicates": "Group the copies in a folder or a library, however they were changed.",
+    "duplicates": "Group the copies in a folder of pictures, or in a library.",
     "verify": "Look at every file and every row of a library, and repair it.",
     "reencode": "Move a library to another model.",
     "compact": "Free the room that a library no longer needs.",

@@ -307,7 +307,7 @@ def duplicates(
     overwrite: bool,
     **of_folders: Any,
 ) -> None:
-    """Group the copies in a folder of pictures, or the near-identical pictures of a library.
+    """Group the copies in a folder of pictures, or in a library.
 
     Nothing is deleted or changed. In a folder, copies are found that were resized, recompressed,
     brightened, darkened, made grey, cropped, mirrored, rotated, turned a little, put into a border
