@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from math import cos, radians, sin
 from pathlib import Path
 
@@ -279,11 +280,7 @@ def seconds(act):
 
 
 def has_imagehash():
-    try:
-        import imagehash  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return find_spec("imagehash") is not None
 
 
 def main():

@@ -77,6 +77,15 @@ def test_noisy_files_with_colours_at_half_the_size_are_restored(level, gain):
     assert psnr(made, clean) > psnr(together, clean) + 2
 
 
+def test_values_that_are_not_finite_do_not_spread():
+    """The gap is outside of the middle part in which noise is compared."""
+    given = np.tile(as_jpeg(noisy(scene(), 20), subsampling=2), (3, 3, 1)).astype(np.float32)
+    given[2, 3] = np.nan
+    made = given.copy()
+    PictureRestorer(denoiser).restore(made, [0, 1, 2], True, Tones(0, 255))
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(given))
+
+
 def test_independent_noise_and_clean_pictures_are_restored_together():
     for given in (noisy(scene(), 10), as_jpeg(noisy(scene(), 10), subsampling=0)):
         assert not restored(given)[1].chroma_apart

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import lance
 import numpy as np
@@ -485,8 +485,7 @@ def choose_model(model: Model | None, encoder: PictureEncoder | str | Path | Non
             f"encoder is a {type(encoder).__name__}; give the path of an ONNX file, or a "
             "PictureEncoder (its from_onnx, or from_module for a torch module)"
         )
-    chosen: Any = model if encoder is None else encoder
-    return chosen  # type: ignore[no-any-return]
+    return cast("Model", model if encoder is None else encoder)
 
 
 def encoder_of(model: Model) -> CodeEncoder:

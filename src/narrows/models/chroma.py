@@ -79,6 +79,8 @@ def colours_of(luma: NDArray[Any], blue: NDArray[Any], red: NDArray[Any]) -> NDA
 def shares_chroma_noise(picture: NDArray[Any]) -> bool:
     """Return whether neighbours share the noise of a picture's colours, not that of its luma.
 
+    False where a value is not finite, which would spread when planes are reduced.
+
     Examples
     --------
     >>> noise = np.random.default_rng(0).normal(100, 9, (96, 96, 3))
@@ -89,10 +91,10 @@ def shares_chroma_noise(picture: NDArray[Any]) -> bool:
     >>> shares_chroma_noise(more)
     True
     """
+    if picture.dtype.kind == "f" and not np.isfinite(picture).all():
+        return False
     top, left = (max(0, (n - _SIDE) // 2) for n in picture.shape[:2])
     part = picture[top : top + _SIDE, left : left + _SIDE].astype(np.float32)
-    if not np.isfinite(part).all():
-        return False
     luma = part @ _LUMA
     chroma = np.stack([part[..., 2] - luma, part[..., 0] - luma], axis=-1)
     return noise_correlation(chroma) >= _SHARED and noise_correlation(luma) <= _INDEPENDENT
