@@ -74,10 +74,13 @@ def test_models_of_other_units_say_theirs():
         deep = DenoisingAutoencoder(4, max_epochs=1, random_state=SEED, architecture="dense").fit(
             np.rint(rows * 257).astype(np.uint16)
         )
+        measured = DenoisingAutoencoder(4, max_epochs=1, random_state=SEED, architecture="dense")
+        measured.fit(rows * 12 - 500)
     assert "X / 255" in restored(model, NOISY, "other_units")[1][0]
     assert "X / 65535" in restored(model, NOISY * 257, "other_units")[1][0]
     restored(model, NOISY / 255)
-    assert "units that it learned from" in restored(deep, NOISY / 255, "other_units")[1][0]
+    assert "X * 65535" in restored(deep, NOISY / 255, "other_units")[1][0]
+    assert "units that it learned from" in restored(measured, NOISY / 255, "other_units")[1][0]
 
 
 def test_the_command_says_it_of_arrays_once_and_not_of_files(run: Run, tmp_path: Path):
