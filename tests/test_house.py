@@ -52,6 +52,7 @@ PUBLIC_NAMES = [
     "Encoder",
     "EncoderClassifier",
     "Library",
+    "MatchingAutoencoder",
     "PictureEncoder",
     "SparseAutoencoder",
     "StackedAutoencoder",

@@ -22,6 +22,8 @@ QUICK = {"n_components": 2, "max_epochs": 1, "random_state": 0, "validation_frac
 
 def quick(name, **parameters):
     own = {**QUICK, "hidden_layer_sizes": (5,), "architecture": "dense"}
+    if name == "matching":  # which held-out rows choose otherwise
+        own |= {"whitening": 0.25, "metric": "cosine"}
     return MODELS[name](**{**own, **parameters})
 
 

@@ -19,6 +19,9 @@ orthogonal: rows of a Hadamard matrix H, whose columns change sign at random. Ea
 any vector of signs with equal chance, and P of them, P the next power of two from K on, satisfy
 sum u u^T = P I: where rows have similar Jacobians, the errors of their estimates cancel.
 
+The contrast of codes: Chen, Kornblith, Norouzi & Hinton (2020), "A simple framework for contrastive
+learning of visual representations", eq. 1 (NT-Xent).
+
 Through linear layers W_1, ..., W_L, whose activations have the slopes d_1, ..., d_L at a row, the
 Jacobian is J = diag(d_L) W_L ... diag(d_1) W_1. All functions can be differentiated further.
 """
@@ -33,6 +36,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from narrows import ranks
 from narrows.data.batches import unit_means
 
 LOSSES = ("squared_error", "cross_entropy")
@@ -41,6 +45,8 @@ LOSSES = ("squared_error", "cross_entropy")
 Loss = dict[str, Tensor]
 # Nearer to a = 0 than this the closed form cancels, and a series takes its place.
 _NEAR_ZERO = 0.4
+# Codes shorter than this have no direction.
+_LEAST_LENGTH = 1e-6
 
 
 def squared_error(y: Tensor, x: Tensor) -> Tensor:
@@ -251,6 +257,43 @@ def free_bits(divergences: Tensor, least: float, weights: Tensor | None = None) 
     tensor(3.5000)
     """
     return unit_means(divergences, weights).clamp(min=least).sum()
+
+
+def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Tell how badly the two codes of one row find each other among those of all rows.
+
+    Of the 2B codes of a batch, made unit vectors z, code i has one partner, p(i), the other code of
+    its row. Its loss is the cross-entropy of finding it by the cosines,
+
+        -log(exp(z_i . z_p(i) / t) / sum over k != i of exp(z_i . z_k / t)).
+
+    Parameters
+    ----------
+    first, second : Tensor of shape (B, K)
+        The codes of two distorted versions of each row.
+    temperature : float
+        t, above 0: the smaller, the more the nearest of the other codes count.
+
+    Returns
+    -------
+    Tensor of shape (B,)
+        The mean loss of the two codes of each row, in nats. The other codes are those of all
+        processes that train together.
+
+    Examples
+    --------
+    >>> first = second = torch.eye(2)
+    >>> expected = math.log(1 + 2 * math.exp(-1 / 0.5))
+    >>> bool((contrast(first, second, 0.5) - expected).abs().max() < 1e-6)
+    True
+    """
+    codes = functional.normalize(torch.cat([first, second]), dim=1, eps=_LEAST_LENGTH)
+    everyone, start = ranks.stacked(codes)
+    own = start + torch.arange(len(codes), device=codes.device)
+    similarity = codes @ everyone.t() / temperature
+    similarity = similarity.scatter(1, own[:, None], -torch.inf)
+    terms = functional.cross_entropy(similarity, own.roll(len(first)), reduction="none")
+    return terms.view(2, -1).mean(0)
 
 
 def draw_codes(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

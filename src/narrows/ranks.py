@@ -116,6 +116,25 @@ def gathered(values: Tensor, fill: float) -> Tensor:
     return torch.cat(parts)
 
 
+def stacked(values: Tensor) -> tuple[Tensor, int]:
+    """Stack the rows (n, ...) of all processes; gradients flow back to all of them.
+
+    Returns
+    -------
+    Tensor
+        The rows of process 0, then those of process 1, and so on.
+    int
+        Where the rows of this process begin.
+    """
+    if place.size == 1:
+        return values, 0
+    counts = gathered(torch.tensor([len(values)]), 0).tolist()
+    start = sum(counts[: place.rank])
+    before = values.new_zeros(start, *values.shape[1:])
+    after = values.new_zeros(sum(counts[place.rank + 1 :]), *values.shape[1:])
+    return add(torch.cat([before, values, after])), start
+
+
 def agreed(number: int) -> int:
     """Return the first process's number to all."""
     if place.size == 1:

@@ -117,6 +117,7 @@ def _describe(model: "Autoencoder | Encoder | Decoder | PictureEncoder") -> dict
         "sample_shape": model.sample_shape_,
         "data_type": model.scaling_.dtype,
         "weights": sum(weights.values()),
+        "metric": spec.metric,
     }
     if spec.rate is not None:
         record["rate"] = spec.rate
@@ -125,13 +126,13 @@ def _describe(model: "Autoencoder | Encoder | Decoder | PictureEncoder") -> dict
     corruption = getattr(model, "corruption", None)
     if corruption is not None:
         from narrows.corruption import described
-        from narrows.models.damage import level_of
+        from narrows.models.damage import corruption_of, level_of
         from narrows.models.persistence import parameter_to_json
 
         level = getattr(model, "corruption_level", None)
         record["corruption"] = parameter_to_json(corruption)
         record["corruption_level"] = parameter_to_json(level)
-        record["damage"] = described(corruption, level_of(model))
+        record["damage"] = described(corruption_of(model), level_of(model))
     history = getattr(model, "history_", None)
     if history is not None and (len(history) or history.layers):
         record |= history.summary()

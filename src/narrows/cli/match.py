@@ -125,6 +125,7 @@ def match(
         {"query": name, "matches": [_match_record(match) for match in matches]}
         for name, matches in zip(names, found, strict=True)
     ]
+    record["metric"] = how["metric"] or opened.metric
     if answered({"queries": of_queries, "contact_sheet": save, **record}):
         return
     _show(names, found, list(opened.columns))
@@ -288,7 +289,7 @@ def _drawable(match: "Match", scaling: Any, replaced: dict[int, str]) -> Any:
 @click.option(
     "--metric",
     type=click.Choice(["euclidean", "cosine"]),
-    help="Of a library: the distance between codes.  [default: euclidean]",
+    help="Of a library: the distance between codes.  [default: the model's]",
 )
 @click.option(
     "-o",
@@ -339,13 +340,13 @@ def duplicates(
             f"--{given[0].replace('_', '-')} is for folders of pictures, and '{pictures}' is none; "
             "leave it out, or name a folder"
         )
-    _duplicates_in_library(pictures, threshold, metric or "euclidean", to, overwrite=overwrite)
+    _duplicates_in_library(pictures, threshold, metric, to, overwrite=overwrite)
 
 
 def _duplicates_in_library(
     path: Path,
     threshold: float | None,
-    metric: Literal["euclidean", "cosine"],
+    metric: Literal["euclidean", "cosine"] | None,
     to: Path | None,
     *,
     overwrite: bool,
@@ -364,6 +365,7 @@ def _duplicates_in_library(
     ]
     rows = [(number, *match.values()) for number, group in enumerate(groups) for match in group]
     record = {
+        "metric": metric or opened.metric,
         "threshold": found.threshold,
         "confirmed": found.confirmed,
         "pictures": len(opened),

@@ -213,8 +213,7 @@ overwrite = click.option("--overwrite", is_flag=True, help="Replace an output th
 metric = click.option(
     "--metric",
     type=click.Choice(["euclidean", "cosine"]),
-    default="euclidean",
-    help="The distance between codes.",
+    help="The distance between codes.  [default: the model's]",
 )
 random_state = click.option(
     "--random-state",

@@ -365,7 +365,7 @@ def evaluate_matching(
     labels: Path | None,
     pairs: Path | None,
     k: tuple[int, ...],
-    metric: Literal["euclidean", "cosine"],
+    metric: Literal["euclidean", "cosine"] | None,
     reading: dict[str, Any],
 ) -> None:
     """Score how often a model's codes find what belongs together.
@@ -387,8 +387,10 @@ def evaluate_matching(
         if pairs is not None
         else {"labels": read_labels(labels, rows, of_labels)}
     )
+    spec = encoder.spec_
     scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
-    if answered({"methods": [asdict(score) for score in scores], **reading_record(rows)}):
+    record = {"methods": [asdict(score) for score in scores], "metric": metric or spec.metric}
+    if answered({**record, **reading_record(rows)}):
         return
     table(
         ["method", "width", *(f"{what}@{n}" for what in ("precision", "recall") for n in k), "mAP"],

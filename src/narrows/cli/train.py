@@ -25,6 +25,7 @@ from narrows.cli.exchange import (
 )
 from narrows.cli.pairs import of_pairs, read_all_pairs
 from narrows.cli.process import stopping
+from narrows.cli.purposes import for_matching, of_noisy
 from narrows.cli.resuming import (
     check_one_process,
     held_out_psnr,
@@ -65,8 +66,11 @@ class TrainCommand(options.Verb):
         peek.add_argument("--model", nargs="?")
         peek.add_argument("--resume", nargs="?")
         peek.add_argument("--noisy", action="store_true")
+        peek.add_argument("--for", nargs="?", dest="purpose")
         found = peek.parse_known_args(args)[0]
         name = found.model or ("denoising" if found.noisy else None)
+        if name is None and found.purpose == "matching":
+            name = "matching"
         if name is None and found.resume is not None:
             name = model_name_of(found.resume)
         ctx.meta[_MODEL] = name or "autoencoder"
@@ -139,9 +143,10 @@ class TrainCommand(options.Verb):
 @click.option(
     "--for",
     "purpose",
-    type=click.Choice(["anomalies"]),
-    help="Train a detector of anomalies: small networks, each of which scores the rows that it "
-    "has not seen, or, with --model, five models of that kind.",
+    type=click.Choice(["anomalies", "matching"]),
+    help="anomalies: train a detector, of small networks that each score the rows that they have "
+    "not seen, or, with --model, of five models of that kind. matching: train a model for "
+    "libraries, whose codes are alike for distorted versions of a picture (--model matching).",
 )
 @click.option(
     "--resume",
@@ -210,10 +215,13 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
     if how["clean"] is not None:
         how |= of_pairs(how)
     if how.pop("noisy"):
-        how |= _of_noisy(how)
-    if how.pop("purpose") is not None:
+        how |= of_noisy(how, click.get_current_context().meta[_MODEL])
+    purpose = how.pop("purpose")
+    if purpose == "anomalies":
         del how["clean"]
         return _train_detector(data, to, **how)
+    if purpose == "matching":
+        how |= for_matching(click.get_current_context().meta[_MODEL])
     if how["ray"] is None:
         if how["workers"] is not None:
             raise ParameterError("--workers is for --ray; torchrun has --nproc-per-node")
@@ -236,30 +244,6 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
         if how["checkpoint"] is None:
             how["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
         return _train(data, to, is_first, **how)
-
-
-def _of_noisy(how: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that ``--noisy`` is short for.
-
-    Raises
-    ------
-    ParameterError
-        If others contradict it.
-    """
-    from narrows.errors import ParameterError
-
-    context = click.get_current_context()
-    for name in ("purpose", "resume"):
-        if how[name] is not None:
-            option = {"purpose": "--for"}.get(name, f"--{name}")
-            raise ParameterError(f"--noisy does not go with {option}; leave one of them out")
-    given = context.get_parameter_source("corruption") is ParameterSource.COMMANDLINE
-    if given and how["corruption"] != "blind_spot":
-        raise ParameterError(
-            f"--noisy hides pixels of DATA in place of other damage; leave out --corruption "
-            f"{how['corruption']}, or --noisy where DATA are clean"
-        )
-    return {"model_name": context.meta[_MODEL], "corruption": "blind_spot"}
 
 
 def _train_detector(

@@ -8,6 +8,8 @@ from torch.nn import functional
 
 from narrows.corruption.damaged import Damaged, Limits, Strength, over, uniform
 
+_LUMA = (0.299, 0.587, 0.114)
+
 
 def crop(x: Tensor, level: Strength, _limits: Limits, generator: torch.Generator) -> Tensor:
     """Cut off up to a share ``level`` of height and width, anywhere, and enlarge what is left."""
@@ -66,6 +68,40 @@ def contrast(x: Tensor, level: Strength, limits: Limits, generator: torch.Genera
     factor = over(1 + level * (2 * uniform(x, 1, generator)[:, 0] - 1), x)
     mean = over(x.flatten(1).mean(dim=1), x)
     return torch.clamp(mean + factor * (x - mean), limits.low, limits.high)
+
+
+def colors(x: Tensor, level: Strength, limits: Limits, generator: torch.Generator) -> Tensor:
+    """Multiply saturation, and each channel, by between 1 - ``level`` and 1 + ``level``, cut off.
+
+    Grey pictures stay as they are.
+    """
+    if x.ndim == 3 or x.shape[3] == 1:
+        return x
+    drawn = 1 + _by_number(level) * (2 * uniform(x, 1 + x.shape[3], generator) - 1)
+    grey_part = _luminance(x)
+    x = grey_part + over(drawn[:, 0], x) * (x - grey_part)
+    x = limits.low + drawn[:, None, None, 1:] * (x - limits.low)
+    return torch.clamp(x, limits.low, limits.high)
+
+
+def grey(x: Tensor, level: Strength, _limits: Limits, generator: torch.Generator) -> Damaged:
+    """Take the colours away, with probability ``level``; grey pictures stay as they are."""
+    drawn = over(uniform(x, 1, generator)[:, 0] < level, x).expand_as(x)
+    if x.ndim == 3 or x.shape[3] == 1:
+        return Damaged(x, torch.zeros_like(drawn))
+    return Damaged(torch.where(drawn, _luminance(x), x), drawn)
+
+
+def _by_number(level: Strength) -> Strength:
+    """Shape the levels of rows, if each has its own, so that they multiply (B, n)."""
+    return level[:, None] if isinstance(level, Tensor) else level
+
+
+def _luminance(x: Tensor) -> Tensor:
+    """Return the grey (B, H, W, 1) of pictures (B, H, W, C): of RGB the luma of ITU-R BT.601."""
+    if x.shape[3] != len(_LUMA):
+        return x.mean(dim=3, keepdim=True)
+    return (x @ torch.tensor(_LUMA, dtype=x.dtype, device=x.device)).unsqueeze(3)
 
 
 def _scaling(side: Tensor) -> Tensor:

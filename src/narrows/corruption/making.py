@@ -12,8 +12,10 @@ from narrows.corruption.distortions import (
     blur,
     border,
     brightness,
+    colors,
     contrast,
     crop,
+    grey,
     mirror,
     rotation,
 )
@@ -34,7 +36,8 @@ VALUES: dict[str, _Function] = {
 }
 NOISES: dict[str, _Function] = {f.__name__: f for f in (jpeg, stripes, color_noise)}
 DISTORTIONS: dict[str, _Function] = {
-    f.__name__: f for f in (crop, border, rotation, mirror, blur, brightness, contrast)
+    f.__name__: f
+    for f in (crop, border, rotation, mirror, blur, brightness, contrast, colors, grey)
 }
 PICTURES = NOISES | DISTORTIONS
 # Distortions that move values to other places.
@@ -59,6 +62,8 @@ LEVELS = {
     "blur": 0.1,
     "brightness": 0.5,
     "contrast": 0.5,
+    "colors": 0.3,
+    "grey": 0.2,
     BLIND_SPOT: 1 / 4,
 }
 # What "auto" stands for in networks that restore pictures and signals: ranges, so that one model

@@ -206,7 +206,7 @@ def evaluate_matching(
     *,
     pairs: ArrayLike | None = None,
     k: Sequence[int] = (1, 5, 10),
-    metric: str = "euclidean",
+    metric: str | None = None,
 ) -> list[MatchingScores]:
     """Score a model's codes, PCA's of the same width, and the raw rows, on the same data.
 
@@ -217,8 +217,10 @@ def evaluate_matching(
     X : ndarray of shape (n, *sample_shape)
         Rows in the units of the model's training data. PCA is fitted on these very rows, which
         favours it. Columns of different units are divided by their standard deviations for both.
-    labels, pairs, k, metric
+    labels, pairs, k
         The same as for :func:`score_ranking`.
+    metric : {"euclidean", "cosine"}, default=None
+        The distance, of all that are compared; by default that of the model, ``spec_.metric``.
 
     Returns
     -------
@@ -240,6 +242,7 @@ def evaluate_matching(
     ['raw pixels', 'PCA', 'Autoencoder']
     """
     codes = model.transform(X)
+    metric = model.spec_.metric if metric is None else metric
     width = codes.shape[1]
     rows = check_rows(model, X)
     unit = choose_unit(rows, find_columns(model, rows))

@@ -28,10 +28,11 @@ from scipy.sparse.csgraph import connected_components
 
 from narrows.data.decoding import Progress
 from narrows.errors import NarrowsError, ParameterError
-from narrows.library.exact import ExactIndex, Metric, Nearest, check_metric, without_own
+from narrows.library.exact import ExactIndex, Nearest, check_metric, without_own
 from narrows.library.library import Library
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import Match
+from narrows.networks import Metric
 from narrows.texts import is_word, printable
 
 _Pairs = NDArray[np.int64]  # (n, 2)
@@ -82,7 +83,7 @@ def find(
     library: Library,
     threshold: float | Literal["auto"] = "auto",
     *,
-    metric: Metric = "euclidean",
+    metric: Metric | None = None,
     progress: Progress | None = None,
 ) -> Duplicates:
     """Group the near-identical pictures of a library, and change nothing.
@@ -98,8 +99,8 @@ def find(
         brightness, in contrast, and by being moved or cropped a little
         (:func:`unexplained_variance`). Where pictures of the library are more alike than that
         anyway, as digits are, the variance left has to be smaller.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        The distance between codes.
+    metric : {"euclidean", "cosine"}, default=None
+        The distance between codes; by default :attr:`narrows.Library.metric`.
     progress : callable, optional
         Called with the number of pictures done and the number of all.
 
@@ -131,6 +132,7 @@ def find(
     [[7, 100]]
     """
     library._check_filled()
+    metric = library.metric if metric is None else metric
     _check_given(threshold, metric)
     codes = library._table.codes
     near = _Neighbours.of(codes, metric, progress)
@@ -165,8 +167,10 @@ def group(
     ----------
     codes : array-like of shape (n, K)
         The codes of all pictures.
-    threshold, metric, progress
+    threshold, progress
         As for :func:`find`.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        The distance between codes.
 
     Returns
     -------

@@ -16,7 +16,7 @@ precision follows only where that bound proves too little.
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Literal, Self, TypeAlias, cast, get_args
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from narrows.errors import DataError, ParameterError
+from narrows.networks import METRICS, Metric
 
 Codes: TypeAlias = NDArray[np.float32]
 """Codes (n, K), or vectors in the same space."""
@@ -31,8 +32,6 @@ Rows: TypeAlias = NDArray[np.int64]
 """Numbers of rows."""
 Nearest: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Distances and rows of the codes nearest to queries, both (Q, k)."""
-Metric = Literal["euclidean", "cosine"]
-METRICS: tuple[str, ...] = get_args(Metric)
 _ROWS = 2**13  # codes that are converted at a time
 _SMALL = 2**14  # numbers that are checked soonest one by one
 _LEVELS = 127
@@ -424,7 +423,7 @@ def check_metric(metric: str) -> Metric:
     """Refuse an unknown metric."""
     if metric not in METRICS:
         raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
-    return cast("Metric", metric)
+    return metric
 
 
 def check_options(metric: str, **counts: int) -> None:

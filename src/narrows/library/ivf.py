@@ -27,7 +27,6 @@ from narrows.errors import warn
 from narrows.library.exact import (
     Codes,
     ExactIndex,
-    Metric,
     Nearest,
     Rows,
     as_table,
@@ -51,6 +50,7 @@ from narrows.library.ivf_build import (
 )
 from narrows.library.table import Table
 from narrows.library.workers import Workers
+from narrows.networks import Metric
 from narrows.remote import Place, place
 
 _WANTED = 0.995  # recall for rows of the index,

@@ -26,9 +26,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from narrows.errors import FormatError, MissingDependencyError, MissingFileError
-from narrows.library.exact import Codes, ExactIndex, Metric, Rows, unit_vectors
+from narrows.library.exact import Codes, ExactIndex, Rows, unit_vectors
 from narrows.library.table import Table, write_file
 from narrows.library.workers import Workers
+from narrows.networks import Metric
 from narrows.remote import Place, file_on_disk
 
 PACKAGES = ("faiss-cpu",)

@@ -17,7 +17,7 @@ from narrows.errors import FormatError, LibraryError, ParameterError, WrongModel
 from narrows.library import folder
 from narrows.library.adding import Added, Addition, as_metadata
 from narrows.library.checksums import Checksums
-from narrows.library.exact import Metric, check_options
+from narrows.library.exact import check_options
 from narrows.library.folder import LibraryManifest, Model
 from narrows.library.inputs import Store
 from narrows.library.ivf_build import Recall, faiss_module
@@ -39,6 +39,7 @@ from narrows.library.table import Table
 from narrows.library.verify import Problem, RowCheck, Verification
 from narrows.library.workers import Workers
 from narrows.models import BaseAutoencoder, CodeEncoder, Decoder, Encoder, PictureEncoder, load
+from narrows.networks import Metric
 from narrows.remote import Place, on_disk, place
 
 
@@ -337,6 +338,14 @@ class Library:
         return self._table.codes.copy()
 
     @property
+    def metric(self) -> Metric:
+        """How codes are compared unless another metric is asked for: as the model was made for.
+
+        "cosine" of a :class:`narrows.MatchingAutoencoder` that chose it, and otherwise "euclidean".
+        """
+        return self._halves[0].spec.metric
+
+    @property
     def columns(self) -> dict[str, str]:
         """The user's columns: the name and the Arrow type of each."""
         schema = self._table.dataset.schema
@@ -510,7 +519,7 @@ class Library:
         codes: ArrayLike | None = None,
         ids: int | Sequence[int] | NDArray[np.int64] | None = None,
         where: str | None = None,
-        metric: Metric = "euclidean",
+        metric: Metric | None = None,
         search: Search = "auto",
         rerank: Rerank | None = None,
         rerank_on: RerankOn = "stored",
@@ -539,8 +548,9 @@ class Library:
             ``"label = 'boot' AND year > 2010"`` or
             ``"path LIKE 'photos/%' AND added > TIMESTAMP '2026-01-01'"``. Only pictures that it
             selects are searched, and k counts them; if it selects none, there are no matches.
-        metric : {"euclidean", "cosine"}, default="euclidean"
-            The distance between codes; see :class:`narrows.library.search.ExactIndex`.
+        metric : {"euclidean", "cosine"}, default=None
+            The distance between codes (:class:`narrows.library.search.ExactIndex`); by default
+            :attr:`metric`.
         search : {"auto", "exact", "approximate"}, default="auto"
             "approximate" compares only some of the codes and may miss a neighbour; the distances of
             the matches are exact. It needs ``narrows[faiss]``. Its index is a file in the library's
@@ -692,7 +702,7 @@ class Library:
         return self._indexes.recalls()
 
     def build_index(
-        self, metric: Metric = "euclidean", *, workers: Workers | None = None
+        self, metric: Metric | None = None, *, workers: Workers | None = None
     ) -> Recall:
         """Build the index of approximate searches ahead of need, and keep it with the library.
 
@@ -702,7 +712,7 @@ class Library:
 
         Parameters
         ----------
-        metric : {"euclidean", "cosine"}, default="euclidean"
+        metric : {"euclidean", "cosine"}, default=None
             As for :meth:`match`; each metric has an index of its own.
         workers : Workers, optional
             The workers that learn the cells, find each code's cell, and search a sample of the
@@ -739,10 +749,12 @@ class Library:
         >>> recall[10] > 0.99, matches[0].id
         (True, 7)
         """
-        check_options(metric)
+        if metric is not None:
+            check_options(metric)
         faiss_module()
         self.refresh()
         self._check_filled()
+        metric = metric or self.metric
         try:
             return self._indexes.build(metric, workers)
         except FormatError:
@@ -1155,7 +1167,7 @@ class Library:
         k: int,
         *,
         where: str | None = None,
-        metric: Metric = "euclidean",
+        metric: Metric | None = None,
         search: Search = "auto",
         rerank: Rerank | None = None,
         rerank_on: RerankOn = "stored",
@@ -1165,8 +1177,9 @@ class Library:
 
         The queries are read after the options are checked, which costs less.
         """
-        check_options(metric, k=k, n_candidates=n_candidates)
+        check_options("euclidean" if metric is None else metric, k=k, n_candidates=n_candidates)
         self._check_filled()
+        metric = metric or self.metric
         pictures, reranking, count = self._pictures, None, k
         if rerank is not None or rerank_on != "stored":
             reranking, count = Reranking(rerank, rerank_on, pictures), max(k, n_candidates)

@@ -26,7 +26,7 @@ from narrows.errors import (
     OutputExistsError,
     ParameterError,
 )
-from narrows.library.exact import METRICS, ExactIndex, Metric, Nearest, check_metric
+from narrows.library.exact import ExactIndex, Nearest, check_metric
 from narrows.library.inputs import read_input
 from narrows.library.ivf import ApproximateIndex
 from narrows.library.ivf_build import InvertedLists, Recall, index_names, is_installed
@@ -34,6 +34,7 @@ from narrows.library.pictures import StoredPictures
 from narrows.library.table import Table
 from narrows.library.workers import Workers
 from narrows.models.validation import check_codes
+from narrows.networks import METRICS, Metric
 from narrows.remote import Remote
 from narrows.ssim import structural_similarity
 
@@ -294,7 +295,7 @@ class MatchOptions(TypedDict, total=False):
     """The options of :meth:`narrows.Library.match`, which describes them."""
 
     where: str | None
-    metric: Metric
+    metric: Metric | None
     search: Search
     rerank: Rerank | None
     rerank_on: RerankOn

@@ -11,6 +11,7 @@ from narrows.models.classifier import EncoderClassifier
 from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.encoder_decoder import Decoder, Encoder
+from narrows.models.matching import MatchingAutoencoder
 from narrows.models.picture_encoder import CodeEncoder, CodeSpec, PictureEncoder
 from narrows.models.registry import MODELS, class_named
 from narrows.models.sparse import SparseAutoencoder
@@ -30,6 +31,7 @@ __all__ = [
     "DenoisingAutoencoder",
     "Encoder",
     "EncoderClassifier",
+    "MatchingAutoencoder",
     "PictureEncoder",
     "SparseAutoencoder",
     "StackedAutoencoder",

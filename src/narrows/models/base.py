@@ -121,6 +121,10 @@ class Objective:
             else:
                 network.add_module(name, counter)
 
+    def damage(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Damage scaled rows (B, ...) once more, by the model's corruption."""
+        return x if self._damage is None else self._damage(x, generator).rows
+
     def __call__(self, network: Network, batch: Batch, generator: torch.Generator) -> Loss:
         """Return the named terms for rows (B, ...) in the data's units, or pairs (B, 2, ...).
 
@@ -535,6 +539,7 @@ class BaseAutoencoder(FittedModelMethods):
             network = self._prepare_network(run, start)
             objective = Objective(self, network, run.settings, len(X), is_new=True)
         self._unwhiten(network, start)
+        self._settle(network, objective, run)
         self._keep(network, history)
         self._finish(objective, run.learned, run.learned_weights, online=False)
         self._run_state = state_of(self, run)
@@ -622,6 +627,10 @@ class BaseAutoencoder(FittedModelMethods):
         scale[: len(deviations)] = 1 / deviations
         scale = scale.to(next(network.parameters()))
         map_codes(network, torch.zeros_like(scale), scale)
+
+    def _settle(self, network: Network, objective: Objective, run: Run) -> None:
+        """Adjust a network that has been trained, by the rows of its run; a model extends it."""
+        del network, objective, run
 
     def _prepare_network(self, run: Run, start: Start) -> Network:
         """Build the network that a run starts with; a model may train parts of it before."""

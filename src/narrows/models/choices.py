@@ -7,7 +7,7 @@ from typing import Any
 
 from narrows.corruption import named_levels
 from narrows.data.scaling import ONE_UNIT
-from narrows.models.damage import level_of
+from narrows.models.damage import corruption_of, level_of
 from narrows.models.parameters import Choice, ModelAttributes
 from narrows.networks import Architecture
 from narrows.networks.activations import plain_output
@@ -59,12 +59,13 @@ def explain(
         "device": Choice(settings.device.type, ""),
     }
     if model.corruption is not None:
-        levels = named_levels(model.corruption, level_of(model))
+        levels = named_levels(corruption_of(model), level_of(model))
         of_each = tuple(level for _, level in levels if level is not None)
         names = ", ".join(name for name, level in levels if level is not None)
         if of_each:
             level = of_each[0] if len(of_each) == 1 else of_each
             choices["corruption_level"] = Choice(level, f"of {names}")
+        choices["corruption"] = Choice(tuple(name for name, _ in levels), "")
     if "hidden_layer_sizes" not in kind.parameters:
         del choices["hidden_layer_sizes"]
     if plain_output(spec.output) != "clip":

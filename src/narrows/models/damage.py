@@ -12,6 +12,10 @@ from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows
 from narrows.models.parameters import ModelAttributes
 from narrows.networks import NetworkSpec
+from narrows.texts import is_word
+
+AUTO = "auto"
+"""The corruption that a model's class chooses for the rows that it learns from."""
 
 
 class Corrupting(Protocol):
@@ -127,12 +131,21 @@ def limits_of(model: Corrupting, data_range: DataRange | None = None) -> corrupt
     return corruption.Limits(low, high)
 
 
+def corruption_of(model: Any) -> Any:
+    """Return a model's corruption; "auto" is what its class takes for rows of the kind it has."""
+    if is_word(model.corruption, AUTO):
+        return list(model._default_corruption(model.spec_))
+    return model.corruption
+
+
 def level_of(model: Any) -> Any:
     """Return a model's level of corruption; "auto" is a range where the network restores.
 
     It is wider where the unit is the rows' standard deviation, as of signals and of pictures
     without a white.
     """
+    if is_word(model.corruption, AUTO):
+        return list(model._default_corruption(model.spec_).values())
     if model.corruption is None or not model.spec_.definition.starts_at_input:
         return model.corruption_level
     kinds = corruption.kinds_of(model.corruption).kinds
@@ -176,7 +189,7 @@ def choose_damage(
         return None
     limits = limits_of(model, data_range)
     return corruption.make(
-        model.corruption,
+        corruption_of(model),
         level_of(model),
         limits,
         model.sample_shape_,

@@ -115,12 +115,12 @@ class Parameters:
         clean. "gaussian", "masking", "salt_and_pepper", "poisson_gaussian" (a camera's noise,
         which grows with the light) or "correlated" (noise that neighbours share); for pictures also
         "jpeg", "stripes", "color_noise", "crop", "border", "rotation", "mirror", "blur",
-        "brightness" or "contrast"; or a function of scaled rows (B, ...) and a torch generator. A
-        sequence is applied in its order; after the word "one_of", each row draws one of the
-        sequence. Salt and pepper are black and white in pictures, in tables each column's smallest
-        and largest value. "blind_spot" stands alone: by it, :class:`narrows.DenoisingAutoencoder`
-        learns from noisy pictures or signals without clean ones, as it has to tell hidden pixels
-        from their neighbours.
+        "brightness", "contrast", "colors" or "grey"; or a function of scaled rows (B, ...) and a
+        torch generator. A sequence is applied in its order; after the word "one_of", each row draws
+        one of the sequence. Salt and pepper are black and white in pictures, in tables each
+        column's smallest and largest value. "blind_spot" stands alone: by it,
+        :class:`narrows.DenoisingAutoencoder` learns from noisy pictures or signals without clean
+        ones, as it has to tell hidden pixels from their neighbours.
     corruption_level : float, "auto", pair of float, or sequence of them, default="auto"
         Strength of the damage, from 0 to 1: the standard deviation of noise in scaled units (of
         "poisson_gaussian", that at white), the share of values masked or set to an extreme, of
@@ -255,6 +255,8 @@ class ModelAttributes(
     _n_heads: ClassVar[int] = 1
     # Whether the model undoes damage, so that "auto" takes a network that restores.
     _restores: ClassVar[bool] = False
+    # Pictures with sides of so many pixels get convolutions.
+    _smallest_convolved: ClassVar[int] = 32
     # Whether the code is meant to be wider than the rows, of which few units are active.
     _wide_code: ClassVar[bool] = False
     # Whether the parameters of the model determine the activation of its code.

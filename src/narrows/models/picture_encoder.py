@@ -18,6 +18,7 @@ from narrows.errors import DataError, FormatError, LibraryError, ParameterError,
 from narrows.models.onnx_network import OnnxNetwork, read_onnx
 from narrows.models.preprocessing import PIXEL_SCALE, Channels, Colors, Numbers, Preprocessing
 from narrows.models.validation import check_rows
+from narrows.networks import Metric
 
 _FILE = "network.onnx"
 _WIDEST = 2**16  # numbers of a code
@@ -38,6 +39,10 @@ class CodeSpec(Protocol):
     @property
     def code_width(self) -> int:
         """Numbers in one code, K."""
+
+    @property
+    def metric(self) -> Metric:
+        """How codes are compared unless another metric is asked for."""
 
 
 class CodeEncoder(Protocol):
@@ -83,6 +88,7 @@ class PictureSpec:
     is_map: ClassVar[bool] = False
     signal: ClassVar[bool] = False
     rate: ClassVar[None] = None
+    metric: ClassVar[Metric] = "euclidean"
 
     @property
     def n_components(self) -> int:

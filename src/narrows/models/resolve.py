@@ -48,8 +48,6 @@ _MAP, _ROWS_OF_MAP = 2, 500
 _MANY_BITS = 256
 # The relative error of scaled values, in single precision, at the ends of what an output can reach.
 _ROUNDING = 1e-6
-# Pictures with sides of so many pixels get convolutions.
-_SMALLEST_PICTURE = 32
 # Pictures and signals of so many places along each axis are restored at several scales.
 _SMALLEST_RESTORED = 16
 # Convolutions that learned from fewer pictures restore new ones worse than PCA does (`python -m
@@ -354,7 +352,7 @@ def _choose_architecture(
         # Widths that were given are those of dense layers.
         may_convolve = hidden == "auto" and not of_signal and len(sample_shape) > 1
         from_pca = _may_start_at_pca(model, sample_shape, scaling, n_rows, are_bits=are_bits)
-        is_large = may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE
+        is_large = may_convolve and min(sample_shape[:2]) >= model._smallest_convolved
         of_few = n_rows < _FEW_PICTURES and math.prod(sample_shape) <= _MOST_VALUES
         if _may_restore(model, sample_shape, of_signal=of_signal):
             architecture = "restoring_1d" if of_signal else "restoring"

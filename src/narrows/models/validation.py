@@ -24,6 +24,7 @@ from narrows.data.scaling import SCALINGS
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, DataTypeError, ParameterError, warn
 from narrows.losses import LOSSES
+from narrows.models.damage import AUTO
 from narrows.models.parameters import ModelAttributes, Trained
 from narrows.networks import (
     ACTIVATIONS,
@@ -33,7 +34,7 @@ from narrows.networks import (
     OUTPUTS,
     NetworkSpec,
 )
-from narrows.texts import counted, is_text, listed, shortened
+from narrows.texts import counted, is_text, is_word, listed, shortened
 from narrows.training.loop import choose_device
 
 _SHOWN = 3  # names of columns in a message
@@ -511,6 +512,14 @@ def check_damage(model: Any) -> None:
         With the first parameter that is wrong; also if pixels would be hidden from a model whose
         loss does not tell them from others.
     """
+    if is_word(model.corruption, AUTO) and hasattr(model, "_default_corruption"):
+        if not is_word(model.corruption_level, "auto"):
+            raise ParameterError(
+                f"corruption_level={shortened(repr(model.corruption_level))} does not go with "
+                "corruption='auto', which chooses both; name the corruptions too, or leave both "
+                "at 'auto'"
+            )
+        return
     check_corruption(model.corruption, model.corruption_level)
     if hides(model.corruption) and not hasattr(model, "intact_weight"):
         raise ParameterError(

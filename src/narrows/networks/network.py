@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,15 @@ from narrows.networks.activations import (
     invert,
 )
 from narrows.plugins import PlugIn, plug_ins, refuse
+from narrows.texts import is_word
 
 M = TypeVar("M", bound=nn.Module)
 
 # The group of entry points that name architectures of other packages.
 _GROUP = "narrows.architectures"
+Metric: TypeAlias = Literal["euclidean", "cosine"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+"""The distances between codes."""
 STRUCTURE = (
     "hidden_layer_sizes",
     "activation",
@@ -77,6 +81,8 @@ class NetworkSpec:
         Whether rows are windows of a signal, (L,) or (L, C), rather than tables or pictures.
     rate : int or None
         The sampling rate of that signal in Hz, where it is known.
+    metric : {"euclidean", "cosine"}
+        How codes are compared unless another metric is asked for.
     """
 
     architecture: str
@@ -95,6 +101,7 @@ class NetworkSpec:
     kernel_size: int = 0
     signal: bool = False
     rate: int | None = None
+    metric: Metric = "euclidean"
 
     @property
     def definition(self) -> "Architecture":
@@ -154,12 +161,21 @@ class NetworkSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Build the spec again from what :meth:`as_json` gave."""
+        """Build the spec again from what :meth:`as_json` gave.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it gave no such fields, or there is no such metric.
+        """
         known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
         }
-        return cls(**known)
+        spec = cls(**known)
+        if not is_word(spec.metric, *METRICS):
+            raise ValueError(f"there is no metric {spec.metric!r}")
+        return spec
 
 
 class Centre(nn.Module):

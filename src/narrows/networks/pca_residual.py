@@ -158,6 +158,38 @@ def map_codes(network: Network, shift: Tensor, scale: Tensor) -> None:
         layer.weight *= scale
 
 
+def are_codes_linear(network: Network) -> bool:
+    """Return whether codes are plain numbers between linear layers, which can undo a linear map."""
+    last, first = network.encoder.body.code_layers, network.decoder.body.code_layers
+    is_linear = isinstance(network.encoder.activation, nn.Identity)
+    return bool(is_linear and last and first) and network.encoder.n_heads == 1
+
+
+@torch.no_grad()
+def transform_codes(network: Network, shift: Tensor, matrix: Tensor) -> None:
+    """Make codes h into matrix (h - shift), and let the decoder undo it.
+
+    Parameters
+    ----------
+    network : Network
+        A network whose codes are linear (:func:`are_codes_linear`), changed in place.
+    shift : Tensor of shape (K,)
+    matrix : Tensor of shape (K, K)
+        An invertible matrix.
+    """
+    last, first = network.encoder.body.code_layers, network.decoder.body.code_layers
+    shift, matrix = shift.double(), matrix.double()
+    inverse = torch.linalg.inv(matrix)
+    for place, layer in enumerate(last):
+        bias = layer.bias.double() - (0 if place else shift)
+        layer.weight.copy_(matrix @ layer.weight.double())
+        layer.bias.copy_(matrix @ bias)
+    for layer in first:
+        weight = layer.weight.double()
+        layer.bias.copy_(layer.bias.double() + weight @ shift)
+        layer.weight.copy_(weight @ inverse)
+
+
 @torch.no_grad()
 def order_codes(network: Network, codes: Tensor, rows: Tensor, weights: Tensor | None) -> None:
     """Order the units of the code by descending variance, and fix their signs as PCA's are.

@@ -109,7 +109,9 @@ PARAMETERS = {
     "id": Parameter("integer", "A picture of the library, instead of a file.", None, 0, LARGEST),
     "ids": Parameter("integers", "Pictures of the library, in this order.", None, 0, LARGEST),
     "k": Parameter("integer", "How many matches.", 12, 1, 100),
-    "metric": Parameter("string", "The distance between codes.", "euclidean", choices=_METRICS),
+    "metric": Parameter(
+        "string", "The distance between codes; by default the model's.", choices=_METRICS
+    ),
     "where": Parameter("string", "A filter of columns, such as label = 'boot' AND year > 2010."),
     "rerank": Parameter(
         "string", "What puts the nearest candidates in order.", "none", choices=_RERANKS

@@ -29,6 +29,7 @@ from narrows.library import Item, Library, Match
 from narrows.models import TableAutoencoder, load
 from narrows.models.damage import limits_of
 from narrows.models.units import known_units
+from narrows.networks import METRICS
 from narrows.remote import Place, Remote, on_disk, stamp
 from narrows.texts import as_json, as_text
 
@@ -150,11 +151,12 @@ class Snapshot:
         """Describe the library and the model."""
         library = None
         if self.library is not None:
+            own = self.library.metric
             library = {
                 "name": self.name,
                 "count": len(self.library),
                 "columns": self.library.columns,
-                "metrics": ["euclidean", "cosine"],
+                "metrics": sorted(METRICS, key=lambda metric: metric != own),
                 "reranks": ["pixels", "ssim"],
             }
         model = self.model

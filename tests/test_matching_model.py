@@ -1,0 +1,214 @@
+"""The matching autoencoder: its loss by brute force, what its codes find, and how it is kept.
+
+The seed of everything random here is 0.
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from narrows import Autoencoder, Library, MatchingAutoencoder, datasets, load
+from narrows.corruption import Limits, make
+from narrows.errors import FormatError, ParameterError
+from narrows.losses import contrast
+
+UNIT = Limits(torch.tensor(0.0), torch.tensor(1.0))
+QUICK = {"n_components": 12, "max_epochs": 4, "random_state": 0}
+
+
+def brute_force(first: np.ndarray, second: np.ndarray, temperature: float) -> list[float]:
+    """Compute eq. 1 of Chen et al. (2020) term by term; the mean of the two of each row."""
+    codes = [code / math.hypot(*code) for code in [*first, *second]]
+    n = len(first)
+
+    def similarity(i: int, j: int) -> float:
+        return math.exp(sum(a * b for a, b in zip(codes[i], codes[j], strict=True)) / temperature)
+
+    def term(i: int, j: int) -> float:
+        others = sum(similarity(i, k) for k in range(2 * n) if k != i)
+        return -math.log(similarity(i, j) / others)
+
+    return [(term(i, i + n) + term(i + n, i)) / 2 for i in range(n)]
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("n_rows", [1, 2, 7])
+def test_contrast_is_the_papers(n_rows: int, temperature: float) -> None:
+    first, second = np.random.default_rng(0).normal(size=(2, n_rows, 3))
+    found = contrast(torch.from_numpy(first), torch.from_numpy(second), temperature)
+    np.testing.assert_allclose(
+        found, brute_force(first, second, temperature), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_the_gradient_of_contrast_is_right() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 5, 3, dtype=torch.float64, generator=generator)
+    first.requires_grad_()
+    second.requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: contrast(a, b, 0.2), (first, second))
+
+
+def test_codes_without_direction_have_a_finite_loss() -> None:
+    first = torch.zeros(3, 2, requires_grad=True)
+    value = contrast(first, torch.zeros(3, 2), 0.1)
+    value.sum().backward()
+    torch.testing.assert_close(value, torch.full((3,), math.log(5)))
+    assert first.grad is not None
+    assert first.grad.isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def digits() -> datasets.Dataset:
+    return datasets.load("digits")
+
+
+@pytest.fixture(scope="module")
+def model(digits: datasets.Dataset) -> MatchingAutoencoder:
+    return MatchingAutoencoder(**{**QUICK, "n_components": 32, "max_epochs": 40}).fit(
+        digits.X_train
+    )
+
+
+def test_distorted_rows_find_their_originals(
+    model: MatchingAutoencoder, digits: datasets.Dataset
+) -> None:
+    """Far better than pixels do, of rows that were not learned from."""
+    X = digits.X_test[:200]
+    turn = make(["crop", "mirror", "brightness"], [0.3, 1.0, 0.4], UNIT, (8, 8))
+    distorted = turn(torch.from_numpy(X / 255), torch.Generator().manual_seed(0)).rows
+    queries = (255 * distorted).numpy()
+
+    def first(codes: np.ndarray, of_queries: np.ndarray) -> float:
+        similarity = unit(of_queries) @ unit(codes).T
+        return float((similarity.argmax(1) == np.arange(len(codes))).mean())
+
+    by_codes = first(model.transform(X), model.transform(queries))
+    by_pixels = first(X.reshape(200, -1) / 255.0, queries.reshape(200, -1) / 255.0)
+    assert by_codes > by_pixels + 0.15
+    assert 0 < model.originals_first_ <= 1
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_whitening_changes_the_codes_and_not_what_they_decode_to(
+    digits: datasets.Dataset,
+) -> None:
+    """Along principal axes, variances are raised to 1 - 2 * whitening."""
+    how = {**QUICK, "metric": "cosine", "early_stopping": False}
+    X = digits.X_train
+    plain, partly, fully = (
+        MatchingAutoencoder(**how, whitening=power).fit(X) for power in (0, 0.25, 0.5)
+    )
+    variances = np.linalg.eigvalsh(np.cov(plain.transform(X), rowvar=False, bias=True))[::-1]
+    assert variances[-1] > 1e-3 * variances[0]
+    for model, power in ((partly, 0.25), (fully, 0.5)):
+        codes = model.transform(X)
+        np.testing.assert_allclose(codes.mean(0), 0, atol=1e-4)
+        expected = np.diag(variances ** (1 - 2 * power))
+        np.testing.assert_allclose(
+            np.cov(codes, rowvar=False, bias=True), expected, rtol=1e-3, atol=1e-3 * expected.max()
+        )
+        np.testing.assert_allclose(model.reconstruct(X), plain.reconstruct(X), atol=0.01)
+        assert model.whitening_ == power
+
+
+def test_whitening_and_metric_are_those_by_which_originals_are_found(
+    digits: datasets.Dataset,
+) -> None:
+    """Of all choices, "auto" takes the one that finds most; it is kept with the model."""
+    how = {**QUICK, "max_epochs": 3}
+    chosen = MatchingAutoencoder(**how).fit(digits.X_train)
+    shares = {}
+    for power in (0, 0.25, 0.5):
+        for metric in ("cosine", "euclidean"):
+            model = MatchingAutoencoder(**how, whitening=power, metric=metric)
+            shares[power, metric] = model.fit(digits.X_train).originals_first_
+    found = shares[float(chosen.whitening_), chosen.spec_.metric]
+    assert found == chosen.originals_first_
+    assert found >= max(shares.values()) - 0.03  # the mean reciprocal rank decides
+    assert len(set(shares.values())) > 1
+
+
+def test_the_metric_is_kept_and_taken_by_libraries(
+    model: MatchingAutoencoder, digits: datasets.Dataset, tmp_path
+) -> None:
+    assert model.spec_.metric == "cosine"
+    again = load(model.save(tmp_path / "model"))
+    assert again.spec_ == model.spec_
+    assert again.fingerprint_ == model.fingerprint_
+    assert again.whitening_ == model.whitening_
+    assert again.originals_first_ == model.originals_first_
+    encoder, _ = again.split()
+    assert load(encoder.save(tmp_path / "encoder")).spec_.metric == "cosine"
+    X = 255.0 * np.random.default_rng(0).random((40, 8, 8))
+    library, _ = Library.build(tmp_path / "l.lance", [*X, *0.5 * X[:5]], model=model)
+    assert library.metric == "cosine"
+    by_default, by_angle, by_length = (
+        [match.distance for match in library.match(ids=3, k=5, **how)]
+        for how in ({}, {"metric": "cosine"}, {"metric": "euclidean"})
+    )
+    assert by_default == by_angle
+    assert by_default != by_length
+
+
+def test_a_metric_that_there_is_not_is_refused(model: MatchingAutoencoder, tmp_path) -> None:
+    folder = model.save(tmp_path / "model")
+    manifest = json.loads((folder / "narrows.json").read_text())
+    manifest["network"]["metric"] = "manhattan"
+    (folder / "narrows.json").write_text(json.dumps(manifest))
+    with pytest.raises(FormatError, match="manhattan"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"corruption": None}, "no two versions"),
+        ({"corruption_level": 0.5}, "does not go with corruption='auto'"),
+        ({"temperature": 0}, "temperature=0"),
+        ({"contrast_weight": -1}, "contrast_weight=-1"),
+        ({"whitening": 0.6}, "whitening=0.6"),
+        ({"metric": "manhattan"}, "metric='manhattan'"),
+        ({"corruption": "blind_spot"}, "DenoisingAutoencoder"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(parameters: dict, words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        MatchingAutoencoder(**parameters).fit(np.eye(5))
+
+
+def test_corruption_auto_is_said_and_follows_the_rows(digits: datasets.Dataset) -> None:
+    of_pictures = MatchingAutoencoder(4, max_epochs=1, random_state=0).fit(digits.X_train[:100])
+    assert "crop" in of_pictures.choices_["corruption"].value
+    of_rows = MatchingAutoencoder(2, max_epochs=1, random_state=0).fit(np.eye(30, 6))
+    assert of_rows.choices_["corruption"].value == ("gaussian", "masking")
+    with pytest.raises(ParameterError, match="corruption='auto' is not known"):
+        Autoencoder(corruption="auto").fit(np.eye(5))
+
+
+def test_the_command_trains_indexes_and_says_the_metric(run, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "pictures.npy", rng.integers(0, 256, (60, 8, 8), np.uint8))
+    trained = run(
+        "train", "pictures.npy", "--for", "matching", "-o", "m",
+        "--max-epochs", "2", "--random-state", "0", "--json",
+    )  # fmt: skip
+    assert trained.json["model"] == "MatchingAutoencoder"
+    told = run("info", "m", "--json").json
+    assert told["metric"] in ("cosine", "euclidean")
+    assert told["whitening"] in (0, 0.25, 0.5)
+    assert 0 <= told["originals_first"] <= 1
+    assert "crop 0.45" in told["damage"]
+    assert run("index", "m", "pictures.npy", "-o", "l.lance").code == 0
+    matched = run("match", "l.lance", "--id", "3", "--json").json
+    assert matched["metric"] == told["metric"]
+    assert run("duplicates", "l.lance", "--json").json["metric"] == told["metric"]
+    refused = run("train", "pictures.npy", "--for", "matching", "--model", "sparse", "-o", "x")
+    assert refused.code == 2
+    assert "--for matching is short for --model matching" in refused.err
