@@ -59,6 +59,7 @@ BENCHMARKS = {
     "approximate": ("search", "approximate memory", None),
     "recall": ("recall", "", None),
     "matching": ("matching", "", None),
+    "encoders": ("encoders", "", None),
     "duplicates": ("duplicates", "", None),
     "copies": ("copies", "recall", None),
     "copies-alike": ("copies", "alike", None),
@@ -82,7 +83,7 @@ BENCHMARKS = {
 # Those that look for data sets, and those that cannot run without being told where.
 WITH_DATA = ("defaults", "choice", "quality", "recall", "reranking", "shuffling")
 ONLY_WITH_FOLDER = (
-    "sparse", "anomalies", "matching", "duplicates", "copies", "copies-alike",
+    "sparse", "anomalies", "matching", "encoders", "duplicates", "copies", "copies-alike",
     "copies-time", "adding", "opening", "noise-levels",
     "restoring-classics", "restoring-shipped", "restoring-folder", "restoring-trained",
     "restoring-clean", "restoring-memory", "blind-spot-folder", "blind-spot-single",

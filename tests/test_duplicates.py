@@ -84,7 +84,7 @@ def test_the_command_prints_and_writes_the_groups(library, pictures, run: Run):
     assert run("duplicates", str(library.path), "-o", "found.json").code == 0
     written = json.loads(Path("found.json").read_text("utf-8"))
     assert written == {
-        name: answered[name] for name in ("threshold", "confirmed", "pictures", "groups")
+        name: answered[name] for name in ("metric", "threshold", "confirmed", "pictures", "groups")
     }
     assert run("duplicates", str(library.path), "-o", "found.csv").code == 5
     assert run("duplicates", str(library.path), "-o", "found.txt").code == 2

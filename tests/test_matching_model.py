@@ -212,3 +212,38 @@ def test_the_command_trains_indexes_and_says_the_metric(run, tmp_path) -> None:
     refused = run("train", "pictures.npy", "--for", "matching", "--model", "sparse", "-o", "x")
     assert refused.code == 2
     assert "--for matching is short for --model matching" in refused.err
+
+
+def test_whitening_counts_rows_by_their_weights(digits: datasets.Dataset) -> None:
+    """Rows of weight 2 count as twice as many; rows of weight 0 not at all."""
+    X = digits.X_train[:300]
+    weights = np.random.default_rng(0).integers(0, 3, len(X))
+    how = {**QUICK, "n_components": 4, "early_stopping": False, "whitening": 0.5}
+    model = MatchingAutoencoder(**how, metric="cosine").fit(X, sample_weight=weights)
+    codes = model.transform(X)
+    np.testing.assert_allclose(np.average(codes, axis=0, weights=weights), 0, atol=1e-4)
+    covariance = np.cov(codes, rowvar=False, bias=True, fweights=weights)
+    np.testing.assert_allclose(covariance, np.eye(4), atol=1e-3)
+
+
+def test_colors_and_grey_do_what_they_say() -> None:
+    """Grey is the luma of BT.601; a grey picture's channels are multiplied each by one factor."""
+    x = torch.rand(200, 3, 4, 3, generator=torch.Generator().manual_seed(0))
+    rows, drawn = make("grey", 0.3, UNIT, (3, 4, 3))(x, torch.Generator().manual_seed(0))
+    luma = 0.299 * x[..., 0] + 0.587 * x[..., 1] + 0.114 * x[..., 2]
+    is_grey = drawn.flatten(1).all(1)
+    assert 0.2 < float(is_grey.double().mean()) < 0.4
+    torch.testing.assert_close(rows[is_grey], luma[is_grey, ..., None].expand(-1, -1, -1, 3))
+    assert torch.equal(rows[~is_grey], x[~is_grey])
+    flat = torch.full((200, 2, 2, 3), 0.5)
+    factors = (
+        make("colors", 0.3, UNIT, (2, 2, 3))(flat, torch.Generator().manual_seed(0)).rows / 0.5
+    )
+    assert torch.equal(factors, factors[:, :1, :1].expand_as(factors))
+    assert 0.7 <= float(factors.min()) < 0.72
+    assert 1.28 < float(factors.max()) <= 1.3
+    assert float(factors[:, 0, 0].std(1).min()) > 0
+    # Saturation alone: differences from the luma are multiplied by one factor a picture.
+    red = torch.tensor([0.6, 0.4, 0.4]).expand(200, 2, 2, 3)
+    seen = make("colors", 0.2, UNIT, (2, 2, 3))(red, torch.Generator().manual_seed(1)).rows[:, 0, 0]
+    assert 0.6 * 0.8 - 0.04 < float(seen[:, 0].min()) < float(seen[:, 0].max()) < 0.6 * 1.2 + 0.04

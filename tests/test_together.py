@@ -91,6 +91,12 @@ def test_free_bits_are_of_all_processes_rows(found: Mapping[str, NDArray[Any]]) 
     assert_near(found["free_bits/slopes"], whole.grad.numpy(), "the gradient")
 
 
+def test_contrast_is_with_the_rows_of_all_processes(found: Mapping[str, NDArray[Any]]) -> None:
+    terms, slopes = other.contrasted(other.codes(), slice(None))
+    assert_near(found["contrast"][:, 0], terms.numpy(), "the terms")
+    assert_near(found["contrast"][:, 1:], slopes.flatten(1).numpy(), "the gradient")
+
+
 def test_a_killed_process_changes_nothing(found: Mapping[str, NDArray[Any]]) -> None:
     assert found["restarts"] == 1
     assert found["begun at a checkpoint"] == [1]

@@ -22,7 +22,7 @@ from narrows import (
     StackedAutoencoder,
 )
 from narrows.data import lazy_rows
-from narrows.losses import free_bits
+from narrows.losses import contrast, free_bits
 from narrows.models import BaseAutoencoder
 from narrows.networks.dense import BatchNorm
 
@@ -134,6 +134,20 @@ def divergences() -> Tensor:
     return torch.rand(7, 5, generator=torch.Generator().manual_seed(0))
 
 
+def contrasted(codes: Tensor, share: slice) -> tuple[Tensor, Tensor]:
+    """Return the contrast of some rows, whose codes are (B, 2, 3), and its gradient."""
+    own = codes[share].clone().requires_grad_()
+    terms = contrast(own[:, 0], own[:, 1], 0.3)
+    terms.sum().backward()
+    assert own.grad is not None
+    return terms.detach(), own.grad
+
+
+def codes() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(7, 2, 3, dtype=torch.float64, generator=generator)
+
+
 def weights(model: BaseAutoencoder) -> dict[str, NDArray[np.float32]]:
     halves = {"encoder": model.encoder_, "decoder": model.decoder_}
     return {
@@ -168,6 +182,10 @@ def main(folder: Path) -> None:
         # Every process has this term in its loss, by a share; here both have it whole.
         found["free_bits/slopes"] = ranks.add(slopes).numpy() / ranks.place.size
         share = slice(0, 4) if is_first else slice(4, 7)
+        terms, grads = contrasted(codes(), share)
+        spread = torch.zeros(7, 7, dtype=torch.float64)
+        spread[share, 0], spread[share, 1:] = terms, grads.flatten(1)
+        found["contrast"] = ranks.add(spread).numpy()
         found |= {f"norm/{name}": value for name, value in normalised(batch(), share).items()}
         checkpoint = Path(os.environ["NARROWS_TEST_CHECKPOINT"])
         begun_at = [0 if not checkpoint.exists() else 1]

@@ -24,6 +24,7 @@ from narrows.data.lazy_rows import AnyRows, strided
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.models.base import BaseAutoencoder, Objective
+from narrows.models.parameters import Normalization
 from narrows.models.resolve import Plan
 from narrows.models.runs import Run
 from narrows.models.validation import check_choice, check_number
@@ -48,8 +49,10 @@ _OF_PICTURES = {
 # Damage to rows that are no pictures.
 _OF_ROWS = {"gaussian": 0.1, "masking": 0.2}
 _COMPONENTS = 128
-# Rows of a step, steps and epochs that are enough.
-_BATCH, _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 256, 2_000, 5, 200
+# Rows of a step, and epochs at the least and at the most.
+_BATCH, _FEWEST_EPOCHS, _MOST_EPOCHS = 256, 5, 200
+# Steps for pictures of at most so many places, and at the least for larger ones, which take longer.
+_STEPS, _PLACES, _FEWEST_STEPS = 1_500, 32 * 32, 400
 # Rows by which distances are judged, rows that whitening is learned from, and rows at a time.
 _JUDGED, _ROWS_WHITENED, _BLOCK = 1_000, 10_000, 250
 # Powers of variances that codes are divided by, and distances, the first of equals preferred.
@@ -112,6 +115,7 @@ class MatchingAutoencoder(BaseAutoencoder):
     _smallest_convolved: ClassVar[int] = 16
 
     corruption: str | Corruption | Sequence[str | Corruption] | None = "auto"
+    normalization: Normalization = "layer"
     contrast_weight: float = 0.1
     temperature: float = 0.1
     whitening: float | Literal["auto"] = "auto"
@@ -169,8 +173,11 @@ class MatchingAutoencoder(BaseAutoencoder):
         if isinstance(self.batch_size, str):
             settings = replace(settings, batch_size=min(n_rows, _BATCH))
         if isinstance(self.max_epochs, str):
-            steps = -(-_STEPS // -(-n_rows // settings.batch_size))
-            epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, steps))
+            spec = self.spec_
+            places = math.prod(spec.sample_shape[: spec.definition.n_axes(spec.sample_shape)])
+            steps = min(_STEPS, max(_FEWEST_STEPS, _STEPS * _PLACES // places))
+            epochs = -(-steps // -(-n_rows // settings.batch_size))
+            epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, epochs))
             settings = replace(settings, max_epochs=epochs)
         return settings
 
@@ -181,6 +188,8 @@ class MatchingAutoencoder(BaseAutoencoder):
         network.eval()
         some = strided(run.learned, _ROWS_WHITENED)
         codes = torch.cat([trace.code for trace in self._traces(network, some, _BLOCK)]).double()
+        weights = run.learned_weights
+        weights = None if weights is None else strided(weights, _ROWS_WHITENED)
         numbers = run.held_out if len(run.held_out) else run.rows
         judged = run.data.X[strided(numbers[np.arange(len(numbers))], _JUDGED)]
         originals, distorted = self._encode_both(network, objective, judged, run.seed)
@@ -189,7 +198,7 @@ class MatchingAutoencoder(BaseAutoencoder):
             powers = (0.0,)
         judgements: list[_Judged] = []
         for power in powers:
-            whiten = _whitening(codes, power)
+            whiten = _whitening(codes, power, weights)
             pair = whiten(originals), whiten(distorted)
             judgements += [
                 _Judged(*_ranks_of_originals(*pair, metric), power, metric)
@@ -197,7 +206,7 @@ class MatchingAutoencoder(BaseAutoencoder):
             ]
         best = max(judgements, key=lambda judged: judged.reciprocal_rank)  # of equals, the first
         if best.power:
-            transform_codes(network, *_whitening(codes, best.power))
+            transform_codes(network, *_whitening(codes, best.power, weights))
         self.spec_ = replace(self.spec_, metric=best.metric)
         self.originals_first_, self.whitening_ = np.float64(best.first), np.float64(best.power)
 
@@ -234,13 +243,15 @@ class _Judged(NamedTuple):
     metric: Metric
 
 
-def _whitening(codes: Tensor, power: float) -> _Whitening:
+def _whitening(codes: Tensor, power: float, weights: RowWeights) -> _Whitening:
     """Divide codes (n, K), along their principal axes, by a power of their variances."""
-    mean = codes.mean(0)
+    counts = codes.new_ones(len(codes)) if weights is None else torch.from_numpy(weights).to(codes)
+    shares = (counts / counts.sum())[:, None]
+    mean = (shares * codes).sum(0)
     if not power:
         return _Whitening(torch.zeros_like(mean), torch.eye(len(mean)).to(codes))
     apart = codes - mean
-    variances, directions = torch.linalg.eigh(apart.t() @ apart / len(apart))
+    variances, directions = torch.linalg.eigh(apart.t() @ (shares * apart))
     variances, directions = variances.flip(0), directions.flip(1)
     least = _LEAST_SHARE * max(float(variances[0]), torch.finfo(torch.float32).tiny)
     signs = directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
