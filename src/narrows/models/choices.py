@@ -65,7 +65,7 @@ def explain(
         if of_each:
             level = of_each[0] if len(of_each) == 1 else of_each
             choices["corruption_level"] = Choice(level, f"of {names}")
-        choices["corruption"] = Choice(tuple(name for name, _ in levels), "")
+        choices["corruption"] = Choice(tuple(name for name, _ in levels), model._why_corruption)
     if "hidden_layer_sizes" not in kind.parameters:
         del choices["hidden_layer_sizes"]
     if plain_output(spec.output) != "clip":

@@ -24,12 +24,15 @@ from narrows.data.lazy_rows import AnyRows, strided
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.models.base import BaseAutoencoder, Objective
+from narrows.models.damage import AUTO
+from narrows.models.mirroring import mirrored_are_alike
 from narrows.models.parameters import Normalization
 from narrows.models.resolve import Plan
 from narrows.models.runs import Run
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Metric, Network, NetworkSpec, Trace
 from narrows.networks.pca_residual import are_codes_linear, transform_codes
+from narrows.texts import is_word
 from narrows.training.loop import TrainSettings
 
 # Distortions of pictures, and how far they go: crops down to 0.3 of the area, and the rest of what
@@ -52,7 +55,7 @@ _COMPONENTS = 128
 # Rows of a step, and epochs at the least and at the most.
 _BATCH, _FEWEST_EPOCHS, _MOST_EPOCHS = 256, 5, 200
 # Steps for pictures of at most so many places, and at the least for larger ones, which take longer.
-_STEPS, _PLACES, _FEWEST_STEPS = 1_500, 32 * 32, 400
+_STEPS, _PLACES, _FEWEST_STEPS = 1_000, 32 * 32, 400
 # Rows by which distances are judged, rows that whitening is learned from, and rows at a time.
 _JUDGED, _ROWS_WHITENED, _BLOCK = 1_000, 10_000, 250
 # Powers of variances that codes are divided by, and distances, the first of equals preferred.
@@ -77,10 +80,11 @@ class MatchingAutoencoder(BaseAutoencoder):
     temperature : float, default=0.1
         What cosines between codes are divided by: the smaller, the more the most alike of the other
         rows count.
-    whitening : float or "auto", default="auto"
+    whitening : float or "auto", default=0.25
         The power of their variances by which codes are divided along their principal axes after
         training: 0 for codes as they are, 0.5 for codes of the same variance in all directions.
-        "auto" chooses 0, 0.25 or 0.5.
+        "auto" chooses 0, 0.25 or 0.5. 0.25 finds more pictures of the same labels than 0 does
+        (`python -m benchmarks.encoders`, `python -m benchmarks.matching`).
     metric : {"auto", "cosine", "euclidean"}, default="auto"
         How codes are compared by libraries: ``spec_.metric``.
     {parameters}
@@ -92,12 +96,16 @@ class MatchingAutoencoder(BaseAutoencoder):
         once, the share to whose code that of the original is nearest, by ``spec_.metric``.
     whitening_ : float
         The power of variances that codes were divided by.
+    mirrors_ : bool
+        Of pictures with ``corruption="auto"``: whether mirrored pictures are like those learned
+        from, so that both are to have one code. PCA decides, by its errors on either.
     {attributes}
 
     Notes
     -----
-    ``corruption="auto"`` takes distortions of pictures: crops, mirroring, rotation, borders,
-    brightness, contrast, colours, grey, blur and noise; for other rows, noise and masking.
+    ``corruption="auto"`` takes distortions of pictures: crops, mirroring where mirrored pictures
+    are like the others, rotation, borders, brightness, contrast, colours, grey, blur and noise; for
+    other rows, noise and masking.
 
     ``fit`` chooses the whitening and the metric that are left to "auto" by the mean reciprocal rank
     of the originals of held-out distorted rows.
@@ -111,14 +119,14 @@ class MatchingAutoencoder(BaseAutoencoder):
     'cosine'
     """
 
-    _findings: ClassVar[tuple[str, ...]] = ("originals_first_", "whitening_")
+    _findings: ClassVar[tuple[str, ...]] = ("originals_first_", "whitening_", "mirrors_")
     _smallest_convolved: ClassVar[int] = 16
 
     corruption: str | Corruption | Sequence[str | Corruption] | None = "auto"
     normalization: Normalization = "layer"
     contrast_weight: float = 0.1
     temperature: float = 0.1
-    whitening: float | Literal["auto"] = "auto"
+    whitening: float | Literal["auto"] = 0.25
     metric: Metric | Literal["auto"] = "auto"
 
     def check_parameters(self) -> None:
@@ -161,10 +169,20 @@ class MatchingAutoencoder(BaseAutoencoder):
         return _METRICS if self.metric == "auto" else (self.metric,)
 
     def _default_corruption(self, spec: NetworkSpec) -> dict[str, float]:
-        return _OF_PICTURES if spec.shows_pictures else _OF_ROWS
+        if not spec.shows_pictures:
+            return _OF_ROWS
+        mirrors = getattr(self, "mirrors_", True)
+        return {name: own for name, own in _OF_PICTURES.items() if mirrors or name != "mirror"}
+
+    @property
+    def _why_corruption(self) -> str:
+        return "" if getattr(self, "mirrors_", True) else "mirrored pictures are unlike these"
 
     def _plan(self, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights) -> Plan:
         plan = super()._plan(X, held_out, weights)
+        self.__dict__.pop("mirrors_", None)
+        if plan.spec.shows_pictures and is_word(self.corruption, AUTO):
+            self.mirrors_ = np.bool_(mirrored_are_alike(X, held_out))
         return plan._replace(spec=replace(plan.spec, metric=self._metrics[0]))
 
     def _settings(self, n_rows: int, seed: int) -> TrainSettings:

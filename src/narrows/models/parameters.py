@@ -267,6 +267,11 @@ class ModelAttributes(
     _is_stack: ClassVar[bool] = False
 
     @property
+    def _why_corruption(self) -> str:
+        """Why corruption="auto" became what it did."""
+        return ""
+
+    @property
     def _components(self) -> int:
         """The width of the code, or, where it is a map, its channels."""
         wanted = self.n_components
