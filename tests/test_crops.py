@@ -183,3 +183,28 @@ def test_of_many_pictures_twenty_thousand_crops_are_taken():
         values, owner = cut_rows(pictures)
     assert len(values) == 20_000
     assert set(np.bincount(owner, minlength=997)) == {20, 21}
+
+
+def test_reports_recognise_crops_of_pictures_learned_from(run, tmp_path):
+    rng = np.random.default_rng(SEED)
+    for folder, names in (("learned", "ab"), ("judged", "cd")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            pixels = rng.integers(0, 256, (300, 310, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    model = DenoisingAutoencoder(
+        2, architecture="restoring", hidden_layer_sizes=(4,), max_epochs=1, random_state=SEED
+    )
+    with pytest.warns(NarrowsWarning, match="overlapping"):
+        model.fit(tmp_path / "learned")
+    model.save(tmp_path / "model")
+    (tmp_path / "learned" / "a.png").rename(tmp_path / "judged" / "e.png")
+    told = run(
+        "report", tmp_path / "model", tmp_path / "judged", "-o", tmp_path / "report", "--json"
+    )
+    origin, per_picture = told.json["figures"]["origin"], 4 * 4
+    assert told.json["cropped"]["crops"] == 3 * per_picture
+    assert origin["n_new"] == 2 * per_picture
+    assert origin["n_learned"] + origin["n_held_out"] == per_picture
+    assert 0 < origin["n_held_out"] < per_picture
+    assert "share pixels with crops learned from" in told.json["notice"]

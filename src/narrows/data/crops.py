@@ -2,11 +2,15 @@
 
 Each picture is decoded once. Its squares lie on a grid that is shifted at random, and each is
 mirrored and turned at random, one of eight ways; so are batches of them in training, since few
-pictures would be learned by heart otherwise. Zhang, Zuo, Chen, Meng & Zhang (2017), "Beyond a
-Gaussian denoiser", section III: denoisers learn from patches.
+pictures would be learned by heart otherwise. The picture itself is the random seed, so that a
+report recognises the squares that a model learned from, whatever pictures are beside them.
+
+Zhang, Zuo, Chen, Meng & Zhang (2017), "Beyond a Gaussian denoiser", section III: denoisers learn
+from patches.
 """
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -35,7 +39,6 @@ SIDE = 64
 
 # The most crops, and the number below which the squares of a grid overlap.
 _MOST, _FEW = 20_000, 4_000
-_SEED = 0
 # Ways to mirror and turn a square.
 _WAYS = 8
 
@@ -135,7 +138,7 @@ class _Cutter:
 
     values: NDArray[Any]
     first: NDArray[np.int64]
-    places: Sequence[NDArray[np.int64]]
+    step: int
 
     def __setitem__(self, index: int, pixels: Pixels) -> None:
         side = self.values.shape[1]
@@ -143,7 +146,9 @@ class _Cutter:
         if any(short):
             around = [(0, n) for n in short] + [(0, 0)] * (pixels.ndim - 2)
             pixels = np.pad(pixels, around, mode="symmetric")
-        for row, (top, left, way) in enumerate(self.places[index], int(self.first[index])):
+        first, end = map(int, self.first[index : index + 2])
+        places = _draw_places(pixels, side, self.step, end - first)
+        for row, (top, left, way) in enumerate(places.tolist(), first):
             square = np.rot90(pixels[top : top + side, left : left + side], way >> 1)
             self.values[row] = square[::-1] if way & 1 else square
 
@@ -191,9 +196,8 @@ def cut(
     known: dict[Picture, Size] = {
         file: size or (side, side) for file, size in zip(files, sizes, strict=True)
     }
-    rng = np.random.default_rng(_SEED)
-    places = _choose_places([known[file] for file in files], side, rng, overlap=overlap)
-    first = np.concatenate([[0], np.cumsum([len(one) for one in places])])
+    counts, step = _choose_counts([known[file] for file in files], side, overlap=overlap)
+    first = np.concatenate([[0], np.cumsum(counts)])
     count = int(first[-1])
     check_fits(
         count * math.prod(target.sample_shape) * target.dtype.itemsize,
@@ -204,7 +208,7 @@ def cut(
     values = target.empty(count)
     reasons = decode_files(
         files,
-        _Cutter(values, first, places),
+        _Cutter(values, first, step),
         _OwnSize(target.sample_shape, target.dtype, target.scaling, target.how, known),
         skip_unreadable=skip_unreadable,
         progress=progress,
@@ -292,11 +296,10 @@ def cut_rows(pictures: NDArray[Any], side: int = SIDE) -> tuple[NDArray[Any], ND
     """
     size: Size = (pictures.shape[1], pictures.shape[2])
     sizes = [size] * len(pictures)
-    places = _choose_places(sizes, side, np.random.default_rng(_SEED), overlap=True)
-    counts = [len(one) for one in places]
+    counts, step = _choose_counts(sizes, side, overlap=True)
     first = np.concatenate([[0], np.cumsum(counts)])
     values = np.empty((first[-1], side, side, *pictures.shape[3:]), pictures.dtype)
-    cutter = _Cutter(values, first, places)
+    cutter = _Cutter(values, first, step)
     for index, pixels in enumerate(pictures):
         cutter[index] = pixels
     share = len(values) * side**2 / (len(pictures) * math.prod(size))
@@ -304,27 +307,47 @@ def cut_rows(pictures: NDArray[Any], side: int = SIDE) -> tuple[NDArray[Any], ND
     return values, np.repeat(np.arange(len(pictures)), counts)
 
 
-def _choose_places(
-    sizes: Sequence[Size], side: int, rng: np.random.Generator, *, overlap: bool
-) -> list[NDArray[np.int64]]:
-    """Draw the squares of each picture, as rows (top, left, way to mirror and turn).
+def _choose_counts(
+    sizes: Sequence[Size], side: int, *, overlap: bool
+) -> tuple[NDArray[np.int64], int]:
+    """Choose how many squares each picture gives, and the step of their grids.
 
     Squares overlap by half or by three quarters where there would be few otherwise.
     """
     room = np.maximum(np.array(sizes) - side, 0)  # how far a square can be moved along each axis
     for step in (side, max(1, side // 2), max(1, side // 4)) if overlap else (side,):
-        grids = room // step + 1
-        counts = grids.prod(axis=1)
+        counts = (room // step + 1).prod(axis=1)
         if counts.sum() >= _FEW:
             break
     share = min(1.0, _MOST / counts.sum())
     # The sum over pictures is rounded, not the number of each, so that they are no more than that.
     ends = np.floor(share * np.cumsum(counts) + 1e-6).astype(np.int64)
-    places = []
-    for grid, count, wanted, most in zip(
-        grids, counts, np.diff(ends, prepend=0), room - (grids - 1) * step, strict=True
-    ):
-        drawn = np.sort(rng.permutation(count)[:wanted])
-        corners = np.column_stack(np.unravel_index(drawn, grid)) * step + rng.integers(0, most + 1)
-        places.append(np.column_stack([corners, rng.integers(0, _WAYS, wanted)]))
-    return places
+    return np.diff(ends, prepend=0), step
+
+
+def _draw_places(pixels: Pixels, side: int, step: int, count: int) -> NDArray[np.int64]:
+    """Draw squares of a picture, as rows (top, left, way to mirror and turn), (count, 3).
+
+    The places depend on the picture alone, and those of a grid are among those of finer ones: a
+    picture gives the same squares again, whatever pictures are beside it.
+    """
+    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(pixels).data))
+    finest = max(1, side // 4)
+    corners, numbers = [], []
+    for room in np.subtract(pixels.shape[:2], side):
+        first = rng.integers(0, room % finest + 1)
+        # By how many of the finest steps the grid can be moved on, and lose no square.
+        moves = [
+            move
+            for move in range(side // finest)
+            if first + move * finest <= room % side
+            and first + move % 2 * finest <= room % (2 * finest)
+        ]
+        start = min((first + rng.choice(moves or [0]) * finest) % step, room % step)
+        corners.append(start + step * np.arange(room // step + 1))
+        numbers.append(room // finest + 1)
+    grid = np.stack(np.meshgrid(*corners, indexing="ij"), axis=-1).reshape(-1, 2)
+    ways = rng.integers(0, _WAYS, numbers)
+    tops, lefts = grid[np.sort(rng.permutation(len(grid))[:count])].T
+    way = ways[tops // finest, lefts // finest]
+    return np.column_stack([tops, lefts, way])

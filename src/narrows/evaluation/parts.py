@@ -78,6 +78,8 @@ class Subject:
         The anomaly scores of all rows of the report.
     signals : Windows or None
         All windows that were given, if the rows are windows of signals.
+    are_crops : bool
+        Whether several rows were cut out of one picture.
     chosen : ndarray of int and shape (n,)
         The numbers of the rows of the report among those given.
     baseline : PCABaseline
@@ -100,6 +102,7 @@ class Subject:
     everything: Coded
     anomalies: Anomalies
     signals: Windows | None
+    are_crops: bool
     chosen: NDArray[np.int64]
     baseline: PCABaseline
     labels: NDArray[Any] | None

@@ -254,6 +254,7 @@ def measure(
     rows = model._check_rows(given[chosen])
     labels = None if labels is None else labels[chosen]
     membership = np.full(len(rows), NEW, np.int8) if kept_from_model else membership_of(model, rows)
+    membership = _of_pictures(model, membership, names, chosen)
     origin = Origin.of(model, membership)
     measured = origin.is_measured(membership)
     layout = find_columns(model, rows, given, in_one_unit=n_columns is not None)
@@ -334,6 +335,7 @@ def measure(
         everything=everything,
         anomalies=anomalies,
         signals=given if isinstance(given, Windows) else None,
+        are_crops=_are_crops(model, names),
         chosen=chosen,
         baseline=baseline,
         labels=labels,
@@ -554,16 +556,41 @@ def _facts(figures: Figures) -> list[tuple[str, str]]:
 
 
 def _overlap(subject: Subject) -> str:
-    """Say that windows held out in training overlap those learned from; empty where none do."""
+    """Say that rows held out in training overlap those learned from; empty where none do."""
     origin = subject.figures.origin
-    overlap = subject.signals is not None and origin.measured_on == "unseen" and origin.n_held_out
-    if not (overlap and origin.n_learned):
+    if subject.signals is not None:
+        rows, shared, new = "windows", "samples", "signals"
+    else:
+        rows, shared, new = "crops", "pixels", "pictures"
+    overlaps = subject.signals is not None or subject.are_crops
+    if not (overlaps and origin.measured_on == "unseen" and origin.n_held_out and origin.n_learned):
         return ""
     return (
-        f"{origin.n_held_out} of the windows measured on were held out in training, but may share "
-        "samples with windows learned from: give signals that are new to the model for an error "
+        f"{origin.n_held_out} of the {rows} measured on were held out in training, but may share "
+        f"{shared} with {rows} learned from: give {new} that are new to the model for an error "
         "that tells how it does on others."
     )
+
+
+def _are_crops(model: BaseAutoencoder, names: Sequence[str] | None) -> bool:
+    """Return whether several rows were cut out of one picture, whose name they share."""
+    restores = model.spec_.definition.starts_at_input and model.spec_.shows_pictures
+    return restores and names is not None and len(set(names)) < len(names)
+
+
+def _of_pictures(
+    model: BaseAutoencoder,
+    membership: NDArray[np.int8],
+    names: Sequence[str] | None,
+    chosen: NDArray[np.int64],
+) -> NDArray[np.int8]:
+    """Count new crops of pictures of which others were learned as learned, too."""
+    if names is None or not _are_crops(model, names):
+        return membership
+    own = [names[row] for row in chosen]
+    learned = {name for name, kind in zip(own, membership, strict=True) if kind == LEARNED}
+    is_known = np.array([name in learned for name in own])
+    return np.where(is_known & (membership == NEW), np.int8(LEARNED), membership)
 
 
 def _subtitle(figures: Figures) -> str:
