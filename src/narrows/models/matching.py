@@ -51,7 +51,6 @@ _OF_PICTURES = {
 }
 # Damage to rows that are no pictures.
 _OF_ROWS = {"gaussian": 0.1, "masking": 0.2}
-_COMPONENTS = 128
 # Rows of a step, and epochs at the least and at the most.
 _BATCH, _FEWEST_EPOCHS, _MOST_EPOCHS = 256, 5, 200
 # Steps for pictures of at most so many places, and at the least for larger ones, which take longer.
@@ -108,7 +107,9 @@ class MatchingAutoencoder(BaseAutoencoder):
     other rows, noise and masking.
 
     ``fit`` chooses the whitening and the metric that are left to "auto" by the mean reciprocal rank
-    of the originals of held-out distorted rows.
+    of the originals of held-out distorted rows. Whitening is folded into the layers beside the
+    code, so that rows are restored as before; :meth:`loss_terms` and :meth:`partial_fit` see the
+    whitened codes.
 
     Examples
     --------
@@ -159,10 +160,6 @@ class MatchingAutoencoder(BaseAutoencoder):
         contrast = losses.contrast(trace.code, second, self.temperature)
         weight = self.contrast_weight * math.prod(self.sample_shape_)
         return {**terms, "contrast": weight * trace.mean(contrast)}
-
-    @property
-    def _components(self) -> int:
-        return _COMPONENTS if isinstance(self.n_components, str) else super()._components
 
     @property
     def _metrics(self) -> tuple[Metric, ...]:
