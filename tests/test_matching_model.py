@@ -12,7 +12,7 @@ import torch
 
 from narrows import Autoencoder, Library, MatchingAutoencoder, datasets, load
 from narrows.corruption import Limits, make
-from narrows.errors import FormatError, ParameterError
+from narrows.errors import FormatError, NarrowsWarning, ParameterError
 from narrows.losses import contrast
 
 UNIT = Limits(torch.tensor(0.0), torch.tensor(1.0))
@@ -256,3 +256,16 @@ def test_colors_and_grey_do_what_they_say() -> None:
     red = torch.tensor([0.6, 0.4, 0.4]).expand(200, 2, 2, 3)
     seen = make("colors", 0.2, UNIT, (2, 2, 3))(red, torch.Generator().manual_seed(1)).rows[:, 0, 0]
     assert 0.6 * 0.8 - 0.04 < float(seen[:, 0].min()) < float(seen[:, 0].max()) < 0.6 * 1.2 + 0.04
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"code_activation": "relu"}, {"tied_weights": True}, {"architecture": "fully_convolutional"}],
+)
+def test_codes_that_cannot_be_whitened_are_said(how: dict, digits: datasets.Dataset) -> None:
+    X, quick = digits.X_train[:200], {"n_components": 4, "max_epochs": 3, "random_state": 0}
+    with pytest.warns(NarrowsWarning, match="codes are not whitened"):
+        model = MatchingAutoencoder(**quick, **how).fit(X)
+    assert model.whitening_ == 0
+    plain = MatchingAutoencoder(**quick, **how, whitening=0).fit(X)
+    np.testing.assert_array_equal(plain.transform(X), model.transform(X))

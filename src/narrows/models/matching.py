@@ -21,7 +21,7 @@ from narrows.corruption import Corruption
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import RowWeights
 from narrows.data.lazy_rows import AnyRows, strided
-from narrows.errors import ParameterError
+from narrows.errors import ParameterError, warn
 from narrows.losses import Loss
 from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.damage import AUTO
@@ -99,6 +99,12 @@ class MatchingAutoencoder(BaseAutoencoder):
         Of pictures with ``corruption="auto"``: whether mirrored pictures are like those learned
         from, so that both are to have one code. PCA decides, by its errors on either.
     {attributes}
+
+    Warns
+    -----
+    NarrowsWarning
+        "not_whitened", of ``fit``, if codes cannot be whitened: where they are maps, have an
+        activation, or share their layers' weights with the decoder.
 
     Notes
     -----
@@ -210,6 +216,14 @@ class MatchingAutoencoder(BaseAutoencoder):
         originals, distorted = self._encode_both(network, objective, judged, run.seed)
         powers = _POWERS if isinstance(self.whitening, str) else (float(self.whitening),)
         if not are_codes_linear(network):
+            if any(powers):
+                warn(
+                    "codes are not whitened, which takes a linear code between linear layers of "
+                    "their own: code_activation='identity', untied weights, and no map as code; "
+                    "change these, or set whitening to 0 (--whitening 0)",
+                    kind="not_whitened",
+                    stacklevel=6,
+                )
             powers = (0.0,)
         judgements: list[_Judged] = []
         for power in powers:
