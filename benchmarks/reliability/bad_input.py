@@ -91,8 +91,9 @@ LIBRARY_VERBS = (
     "info {}",
     "serve {}",
 )
+# An empty folder is no library, and for "duplicates" a folder without pictures.
 BAD_LIBRARIES = {
-    "missing": {3}, "nothing": {4}, "spoilt-lib": {4}, "tableless-lib": {4}, "newer-lib": {4},
+    "missing": {3}, "nothing": {3, 4}, "spoilt-lib": {4}, "tableless-lib": {4}, "newer-lib": {4},
     "noise-lib": {4},
 }  # fmt: skip
 OUTPUT_VERBS = (
