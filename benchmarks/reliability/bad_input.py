@@ -93,7 +93,7 @@ LIBRARY_VERBS = (
 )
 # An empty folder is no library, and for "duplicates" a folder without pictures.
 BAD_LIBRARIES = {
-    "missing": {3}, "nothing": {3, 4}, "spoilt-lib": {4}, "tableless-lib": {4}, "newer-lib": {4},
+    "missing": {3}, "nothing": {4}, "spoilt-lib": {4}, "tableless-lib": {4}, "newer-lib": {4},
     "noise-lib": {4},
 }  # fmt: skip
 OUTPUT_VERBS = (
@@ -306,7 +306,9 @@ def commands() -> list[tuple[set[int], list[str]]]:
     for several, verbs in ((BAD_MODELS, MODEL_VERBS), (BAD_LIBRARIES, LIBRARY_VERBS)):
         for what, codes in several.items():
             for pattern in verbs:
-                add(codes, pattern, what)
+                # To duplicates, a folder that is no library is one of pictures.
+                scanned = what == "nothing" and pattern.startswith("duplicates")
+                add(3 if scanned else codes, pattern, what)
     for what in BAD_OUTPUTS:
         for pattern in OUTPUT_VERBS:
             add(5, pattern, what)

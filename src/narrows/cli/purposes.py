@@ -29,8 +29,8 @@ def of_noisy(how: dict[str, Any], model_name: str) -> dict[str, Any]:
     return {"model_name": model_name, "corruption": "blind_spot"}
 
 
-def for_matching(model_name: str) -> dict[str, Any]:
-    """Return the options that ``--for matching`` is short for.
+def check_matching(model_name: str) -> None:
+    """Check that the model is the one that ``--for matching`` is short for.
 
     Raises
     ------
@@ -44,4 +44,3 @@ def for_matching(model_name: str) -> dict[str, Any]:
             f"--for matching is short for --model matching, and the model is {model_name!r}; leave "
             "one of them out"
         )
-    return {"model_name": model_name}

@@ -387,9 +387,11 @@ def evaluate_matching(
         if pairs is not None
         else {"labels": read_labels(labels, rows, of_labels)}
     )
-    spec = encoder.spec_
     scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
-    record = {"methods": [asdict(score) for score in scores], "metric": metric or spec.metric}
+    record = {
+        "methods": [asdict(score) for score in scores],
+        "metric": metric or encoder.spec_.metric,
+    }
     if answered({**record, **reading_record(rows)}):
         return
     table(

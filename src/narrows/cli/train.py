@@ -25,7 +25,7 @@ from narrows.cli.exchange import (
 )
 from narrows.cli.pairs import of_pairs, read_all_pairs
 from narrows.cli.process import stopping
-from narrows.cli.purposes import for_matching, of_noisy
+from narrows.cli.purposes import check_matching, of_noisy
 from narrows.cli.resuming import (
     check_one_process,
     held_out_psnr,
@@ -221,7 +221,8 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
         del how["clean"]
         return _train_detector(data, to, **how)
     if purpose == "matching":
-        how |= for_matching(click.get_current_context().meta[_MODEL])
+        check_matching(click.get_current_context().meta[_MODEL])
+        how["model_name"] = "matching"
     if how["ray"] is None:
         if how["workers"] is not None:
             raise ParameterError("--workers is for --ray; torchrun has --nproc-per-node")

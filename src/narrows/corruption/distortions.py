@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from narrows.corruption.damaged import Damaged, Limits, Strength, over, uniform
-
-_LUMA = (0.299, 0.587, 0.114)
+from narrows.corruption.jpeg import TO_YCC
 
 
 def crop(x: Tensor, level: Strength, _limits: Limits, generator: torch.Generator) -> Tensor:
@@ -99,9 +98,9 @@ def _by_number(level: Strength) -> Strength:
 
 def _luminance(x: Tensor) -> Tensor:
     """Return the grey (B, H, W, 1) of pictures (B, H, W, C): of RGB the luma of ITU-R BT.601."""
-    if x.shape[3] != len(_LUMA):
+    if x.shape[3] != len(TO_YCC):
         return x.mean(dim=3, keepdim=True)
-    return (x @ torch.tensor(_LUMA, dtype=x.dtype, device=x.device)).unsqueeze(3)
+    return (x @ x.new_tensor(TO_YCC[0])).unsqueeze(3)
 
 
 def _scaling(side: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ _CHROMA = (
     *((99,) * 8,) * 4,
 )
 # From red, green and blue to luma and the differences of blue and red, without their middle 128.
-_TO_YCC = (
+TO_YCC = (
     (0.299, 0.587, 0.114),
     (-0.168736, -0.331264, 0.5),
     (0.5, -0.418688, -0.081312),
@@ -65,7 +65,7 @@ def jpeg(x: Tensor, level: Strength, limits: Limits, _generator: torch.Generator
 def _in_color(planes: Tensor, quality: Tensor) -> Tensor:
     """Compress red, green and blue (B, 3, H, W) as luma, and chroma of half the resolution."""
     height, width = planes.shape[2:]
-    ycc = torch.einsum("ij,bjhw->bihw", planes.new_tensor(_TO_YCC), planes).round()
+    ycc = torch.einsum("ij,bjhw->bihw", planes.new_tensor(TO_YCC), planes).round()
     luma = _quantised(ycc[:, :1], _LUMA, quality)
     chroma = _padded(ycc[:, 1:] + _MIDDLE, 2)
     # Halves are rounded up in every other column, as the Group's library does.

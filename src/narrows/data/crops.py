@@ -335,15 +335,14 @@ def _draw_places(size: Size, side: int, step: int, count: int) -> NDArray[np.int
     finest = max(1, side // 4)
     corners, numbers = [], []
     for room in np.subtract(size, side):
-        first = rng.integers(0, room % finest + 1)
-        # By how many of the finest steps the grid can be moved on, and lose no square.
-        moves = [
-            move
-            for move in range(side // finest)
-            if first + move * finest <= room % side
-            and first + move % 2 * finest <= room % (2 * finest)
+        # Shifts of the coarsest grid by which the grids of half and a quarter of its step, shifted
+        # as far, lose no square either.
+        shifts = [
+            shift
+            for shift in range(room % side + 1)
+            if all(shift % finer <= room % finer for finer in (finest, 2 * finest))
         ]
-        start = min((first + rng.choice(moves or [0]) * finest) % step, room % step)
+        start = min(rng.choice(shifts) % step, room % step)
         corners.append(start + step * np.arange(room // step + 1))
         numbers.append(room // finest + 1)
     grid = np.stack(np.meshgrid(*corners, indexing="ij"), axis=-1).reshape(-1, 2)

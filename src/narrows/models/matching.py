@@ -19,7 +19,7 @@ from torch.nn import functional
 from narrows import losses
 from narrows.corruption import Corruption
 from narrows.data.arrays import as_tensor
-from narrows.data.batches import RowWeights
+from narrows.data.batches import RowWeights, evenly_spread
 from narrows.data.lazy_rows import AnyRows, strided
 from narrows.errors import ParameterError, warn
 from narrows.losses import Loss
@@ -62,7 +62,6 @@ _POWERS: tuple[float, ...] = (0.25, 0.0, 0.5)
 _METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
 # Variances below this share of the largest one are taken for it.
 _LEAST_SHARE = 1e-4
-_TINY = 1e-12
 
 
 class MatchingAutoencoder(BaseAutoencoder):
@@ -212,7 +211,7 @@ class MatchingAutoencoder(BaseAutoencoder):
         weights = run.learned_weights
         weights = None if weights is None else strided(weights, _ROWS_WHITENED)
         numbers = run.held_out if len(run.held_out) else run.rows
-        judged = run.data.X[strided(numbers[np.arange(len(numbers))], _JUDGED)]
+        judged = run.data.X[numbers[evenly_spread(len(numbers), _JUDGED)]]
         originals, distorted = self._encode_both(network, objective, judged, run.seed)
         powers = _POWERS if isinstance(self.whitening, str) else (float(self.whitening),)
         if not are_codes_linear(network):
@@ -297,7 +296,7 @@ def _ranks_of_originals(
     """
     if metric == "cosine":
         originals, distorted = (
-            functional.normalize(codes, dim=1, eps=_TINY) for codes in (originals, distorted)
+            functional.normalize(codes, dim=1) for codes in (originals, distorted)
         )
     distances = torch.cdist(distorted, originals)
     places = 1 + (distances < distances.diagonal()[:, None]).sum(1)

@@ -10,6 +10,7 @@ distributions, it starts at the optimum of a linear decoder with Gaussian noise,
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,8 +143,8 @@ def map_codes(network: Network, shift: Tensor, scale: Tensor) -> None:
     shift, scale : Tensor of shape (K,)
         The numbers subtracted from each unit, and those it is divided by, above 0.
     """
-    last, first = network.encoder.body.code_layers, network.decoder.body.code_layers
-    if not (isinstance(network.encoder.activation, nn.Identity) and last and first):
+    last, first = _layers_around(network)
+    if not last:
         return
     means, log_variances = slice(None, len(shift)), slice(len(shift), None)
     for layer in last:
@@ -160,9 +161,14 @@ def map_codes(network: Network, shift: Tensor, scale: Tensor) -> None:
 
 def are_codes_linear(network: Network) -> bool:
     """Return whether codes are plain numbers between linear layers, which can undo a linear map."""
+    return bool(_layers_around(network)[0]) and network.encoder.n_heads == 1
+
+
+def _layers_around(network: Network) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the linear layers that make codes and that read them; none unless both are linear."""
     last, first = network.encoder.body.code_layers, network.decoder.body.code_layers
-    is_linear = isinstance(network.encoder.activation, nn.Identity)
-    return bool(is_linear and last and first) and network.encoder.n_heads == 1
+    is_linear = isinstance(network.encoder.activation, nn.Identity) and last and first
+    return (last, first) if is_linear else ((), ())
 
 
 @torch.no_grad()
@@ -177,7 +183,7 @@ def transform_codes(network: Network, shift: Tensor, matrix: Tensor) -> None:
     matrix : Tensor of shape (K, K)
         An invertible matrix.
     """
-    last, first = network.encoder.body.code_layers, network.decoder.body.code_layers
+    last, first = _layers_around(network)
     shift, matrix = shift.double(), matrix.double()
     inverse = torch.linalg.inv(matrix)
     for place, layer in enumerate(last):
@@ -209,8 +215,8 @@ def order_codes(network: Network, codes: Tensor, rows: Tensor, weights: Tensor |
     weights : Tensor of shape (n,) or None
         Weight of each row.
     """
-    last, first = network.encoder.body.code_layers, network.decoder.body.code_layers
-    if not (isinstance(network.encoder.activation, nn.Identity) and last and first):
+    last, first = _layers_around(network)
+    if not last:
         return
     share = torch.ones(len(codes)) if weights is None else weights
     share = (share / share.sum()).to(codes)
