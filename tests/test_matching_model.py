@@ -195,7 +195,9 @@ def test_corruption_auto_is_said_and_follows_the_rows(digits: datasets.Dataset) 
     assert mirrored.mirrors_
     assert "mirror" in mirrored.choices_["corruption"].value
     of_rows = MatchingAutoencoder(2, max_epochs=1, random_state=0).fit(np.eye(30, 6))
-    assert of_rows.choices_["corruption"].value == ("gaussian", "masking")
+    names, why = of_rows.choices_["corruption"]
+    assert names == ("gaussian", "masking")
+    assert "Autoencoder's codes match better" in why
     with pytest.raises(ParameterError, match="corruption='auto' is not known"):
         Autoencoder(corruption="auto").fit(np.eye(5))
 
@@ -208,6 +210,7 @@ def test_the_command_trains_indexes_and_says_the_metric(run, tmp_path) -> None:
         "--max-epochs", "2", "--random-state", "0", "--json",
     )  # fmt: skip
     assert trained.json["model"] == "MatchingAutoencoder"
+    assert "; corruption crop 0.45, mirror 0.5, rotation 0.03, border 0.1, " in trained.err
     told = run("info", "m", "--json").json
     assert told["metric"] in ("cosine", "euclidean")
     assert told["whitening"] == 0.25

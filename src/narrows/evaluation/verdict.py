@@ -543,4 +543,4 @@ def _longer(figures: Figures) -> str:
     """Suggest more epochs where the last of those allowed was the best."""
     learning = figures.learning
     last = learning.ended == "max_epochs" and learning.best_epoch == learning.epochs
-    return f", or more than {learning.epochs} epochs" if last else ""
+    return f", or more than {counted(learning.epochs, 'epoch')}" if last else ""

@@ -87,7 +87,14 @@ def sentence(choices: dict[str, Choice]) -> str:
     >>> sentence({"scaling": Choice("unit", "values from 0 to 255"), "max_epochs": Choice(20, "")})
     'chosen: scaling unit (values from 0 to 255); max_epochs 20'
     """
-    parts = []
+    choices, parts = dict(choices), []
+    if {"corruption", "corruption_level"} <= set(choices):
+        names, why = choices["corruption"]
+        level: Any = choices.pop("corruption_level").value
+        if isinstance(names, tuple):
+            levels = level if len(names) > 1 else (level,)
+            each = (f"{name} {own}" for name, own in zip(names, levels, strict=True))
+            choices["corruption"] = Choice(", ".join(each), why)
     for name, (value, reason) in choices.items():
         shown = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else f"{value}"
         if name == "validation_fraction":
