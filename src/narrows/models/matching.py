@@ -179,10 +179,8 @@ class MatchingAutoencoder(BaseAutoencoder):
 
     @property
     def _why_corruption(self) -> str:
-        if not self.spec_.shows_pictures:
-            return (
-                "no pictures, whose crops and colours tell more: Autoencoder's codes match better"
-            )
+        if not (self.spec_.shows_pictures or self.spec_.signal):
+            return "a table: Autoencoder's codes match better"
         return "" if getattr(self, "mirrors_", True) else "mirrored pictures are unlike these"
 
     def _plan(self, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights) -> Plan:
