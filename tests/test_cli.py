@@ -314,13 +314,22 @@ def test_a_contact_sheet_of_very_many_queries_shows_the_first(run: Run, made: Pa
     assert "first 24 of 40 queries" in result.err
 
 
-def test_a_library_of_an_encoder_alone_matches_and_cannot_draw(run: Run, made: Path) -> None:
+def test_a_library_of_an_encoder_alone_matches_and_draws_pictures(run: Run, made: Path) -> None:
     run("split", made / "model", "-o", "encoder", "decoder")
     assert run("index", "encoder", made / "photos", "-o", "p.lance").code == 0
     assert len(run("match", "p.lance", made / "photos", "--json").json["queries"]) == 40
-    refused = run("match", "p.lance", made / "photos", "--save", "s.png")
-    assert refused.code == 4
+    query = made / "photos" / "left" / "01.png"
+    assert run("match", "p.lance", query, "-k", "1", "--save", "s.png").code == 0
+    run("index", made / "model", made / "photos", "-o", "w.lance")
+    assert run("match", "w.lance", query, "-k", "1", "--save", "w.png").code == 0
+    with Image.open("s.png") as alone, Image.open("w.png") as whole:
+        assert alone.width == whole.width
+        assert alone.height < whole.height
+    run("encode", "encoder", made / "photos", "-o", "codes.npy")
+    refused = run("match", "p.lance", "--codes", "codes.npy", "--save", "c.png")
+    assert refused.code == 2
     assert "encoder alone" in refused.err
+    assert not Path("c.png").exists()
 
 
 def test_an_index_may_refer_to_pictures(run: Run, made: Path) -> None:

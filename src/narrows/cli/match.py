@@ -2,25 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from narrows.cli import options
 from narrows.cli.console import answered, note, progress, table
+from narrows.cli.contact_sheet import contact_sheet, decodes
 from narrows.cli.exchange import options_by_file, read_for, reading_record
 from narrows.texts import as_text, counted, guarded
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from narrows import Library
     from narrows.library import Match
     from narrows.library.duplicates import Duplicates
 
-# The most queries and matches of a contact sheet that one can still look at.
-_MOST_DRAWN, _MOST_COLUMNS = 24, 12
 _RERANKED = {"pixels": "pixels", "ssim": "SSIM"}
 _SUFFIXES = (".csv", ".json", ".html")
 _COLUMNS = ["group", "id", "distance", "path"]
@@ -108,8 +104,11 @@ def match(
                 f"'{save}' does not end in .png, as a contact sheet does; name it so"
             )
     opened = Library.open(library)
-    if save is not None:
-        _check_decoder(opened)
+    if save is not None and codes is not None and not decodes(opened):
+        raise ParameterError(
+            f"'{opened.path}' was built with an encoder alone, so codes show no picture; give "
+            "QUERY or --id, or leave --save out"
+        )
     queries, paths, record = _queries(opened, query, ids, codes, reading)
     names = list(map(as_text, paths))
     matched = opened.match(**queries, rerank=rerank, **how)
@@ -118,7 +117,7 @@ def match(
         title = "Nearest pictures by code"
         if rerank is not None:
             title += f", ordered by {_RERANKED[rerank]}"
-        figure = _contact_sheet(opened, _pictures(opened, queries), names, found, title)
+        figure = contact_sheet(opened, queries, query, names, found, title=title)
         with atomic_file(save, overwrite=overwrite) as temporary:
             figure.savefig(temporary, format="png")
     of_queries = [
@@ -133,17 +132,6 @@ def match(
         note("the filter lets no picture through")
     if save is not None:
         click.echo(f"contact sheet in {save}")
-
-
-def _check_decoder(library: "Library") -> None:
-    from narrows import Encoder, PictureEncoder
-    from narrows.errors import LibraryError
-
-    if isinstance(library.model, Encoder | PictureEncoder):
-        raise LibraryError(
-            f"'{library.path}' was built with an encoder alone, so a contact sheet has nothing to "
-            "show from the codes; build it with the whole model, or leave --save out"
-        )
 
 
 def _queries(
@@ -171,14 +159,6 @@ def _queries(
     return {"ids": ids}, [f"id {number}" for number in ids], nothing
 
 
-def _pictures(library: "Library", queries: dict[str, Any]) -> Any:
-    """Return the pictures of queries; of codes, those that the decoder restores."""
-    if "ids" in queries:
-        return library.read(queries["ids"])
-    model: Any = library.model
-    return queries["query"] if "query" in queries else model.inverse_transform(queries["codes"])
-
-
 def _match_record(match: "Match") -> dict[str, Any]:
     names = ("id", "distance", "path", "metadata")
     return {name: getattr(match, name) for name in names}
@@ -200,55 +180,6 @@ def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) 
             for match in matches
         ],
     )
-
-
-def _contact_sheet(
-    library: "Library", X: Any, names: Sequence[str], found: "list[list[Match]]", title: str
-) -> "Figure":
-    from narrows.evaluation import contact_sheet
-
-    if len(X) > _MOST_DRAWN:
-        note(f"the contact sheet shows the first {_MOST_DRAWN} of {len(X)} queries")
-        X, names, found = X[:_MOST_DRAWN], names[:_MOST_DRAWN], found[:_MOST_DRAWN]
-    model: Any = library.model
-    replaced: dict[int, str] = {}
-    shown = [
-        [_drawable(match, model.scaling_, replaced) for match in matches[:_MOST_COLUMNS]]
-        for matches in found
-    ]
-    if replaced:
-        more = f" (and {len(replaced) - 1} more)" if len(replaced) > 1 else ""
-        note(f"the contact sheet shows {next(iter(replaced.values()))}{more}")
-    return contact_sheet(
-        X,
-        model.reconstruct(X),
-        shown,
-        names=names,
-        limits=(model.scaling_.low, model.scaling_.high),
-        title=title,
-    )
-
-
-def _drawable(match: "Match", scaling: Any, replaced: dict[int, str]) -> Any:
-    """Return a match that can be drawn: by its thumbnail where its file is missing.
-
-    What is shown instead of its picture is added to ``replaced``.
-    """
-    import numpy as np
-
-    from narrows.errors import MissingFileError, NarrowsError, UnreadableFileError
-
-    try:
-        match.picture  # noqa: B018  it is read here, once
-    except (MissingFileError, UnreadableFileError) as error:
-        try:
-            picture, what = scaling.from_pixels(match.thumbnail), "the thumbnail"
-        except NarrowsError:
-            picture, what = scaling.from_pixels(np.full((1, 1), 255, np.uint8)), "a blank instead"
-        replaced[match.id] = f"{what} of picture {match.id}: {error}"
-        known = {"distance": match.distance, "path": match.path, "decoded": match.decoded}
-        return SimpleNamespace(**known, picture=picture)
-    return match
 
 
 @options.verb("duplicates")

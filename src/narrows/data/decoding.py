@@ -56,8 +56,8 @@ _CHUNK = 64  # files per task of a thread
 SIDE = 128
 """Most pixels of a thumbnail's sides; smaller pictures need no thumbnail."""
 
-# Reducing by a whole number is many times faster, and is used if so many pixels remain.
-_ENOUGH = 96
+# Reducing by a whole number is many times faster, and is used if this share of pixels remains.
+_ENOUGH = 0.75
 _QUALITY = 80  # of JPEG, from 0 to 100
 
 Show: TypeAlias = Callable[[NDArray[Any]], NDArray[np.uint8]]
@@ -631,7 +631,9 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes | None:
     return _miniature(Unpacked(image, None, 1))
 
 
-def preview(source: Source, show: Show | None = None, how: Reading | None = None) -> NDArray[Any]:
+def preview(
+    source: Source, show: Show | None = None, how: Reading | None = None, *, side: int = SIDE
+) -> NDArray[Any]:
     """Decode a picture file to a small, upright preview in its own proportions.
 
     Parameters
@@ -642,11 +644,12 @@ def preview(source: Source, show: Show | None = None, how: Reading | None = None
         See :func:`decode_with_thumbnail`.
     how : Reading, optional
         The limit of pixels.
+    side : int, default=128
+        The most pixels of height and width.
 
     Returns
     -------
     ndarray of uint8, of shape (height, width) or (height, width, 3)
-        Pixels of at most :data:`SIDE` in height and width.
 
     Raises
     ------
@@ -664,24 +667,24 @@ def preview(source: Source, show: Show | None = None, how: Reading | None = None
     (128, 64, 3)
     """
     with open_picture(source, how) as picture:
-        unpacked = _to_look_at(picture, show)
-        small = _upright_and_small(unpacked)
+        unpacked = _to_look_at(picture, show, side)
+        small = _upright_and_small(unpacked, side)
         return np.asarray(small.convert("L" if small.mode == "L" else "RGB"))
 
 
-def _to_look_at(picture: OpenPicture, show: Show | None) -> Unpacked:
+def _to_look_at(picture: OpenPicture, show: Show | None, side: int) -> Unpacked:
     if picture.image is not None:
-        return picture.unpack((SIDE, SIDE), "RGB")
+        return picture.unpack((side, side), "RGB")
     deep = picture.read_deep()
     if not deep.is_picture:
         raise UnfitError(f"its {picture.channels} channels are no picture to look at")
-    return _shown(deep, show or _shades)
+    return _shown(deep, show or _shades, side)
 
 
-def _shown(deep: Deep, show: Show) -> Unpacked:
-    """Convert a picture of more than 8 bits to one of 8, no larger than a thumbnail."""
+def _shown(deep: Deep, show: Show, side: int = SIDE) -> Unpacked:
+    """Convert a picture of more than 8 bits to one of 8, of so many pixels a side at most."""
     height, width, channels = deep.values.shape
-    factor = min(1.0, SIDE / max(height, width))
+    factor = min(1.0, side / max(height, width))
     size = max(1, round(height * factor)), max(1, round(width * factor))
     pixels = show(deep.fit((*size, 1 if channels == 1 else 3)))
     plain = pixels[:, :, 0] if channels == 1 else pixels
@@ -698,16 +701,16 @@ def _miniature(unpacked: Unpacked) -> bytes:
     return file.getvalue()
 
 
-def _upright_and_small(unpacked: Unpacked) -> Image.Image:
-    """Reduce a picture to at most a thumbnail's size, and turn it upright."""
+def _upright_and_small(unpacked: Unpacked, most: int = SIDE) -> Image.Image:
+    """Reduce a picture to so many pixels a side at most, and turn it upright."""
     image = unpacked.image
     if image.mode not in ("L", "RGB", "YCbCr"):
         image = image.convert("L" if is_grey(image) else "RGB")
-    if (side := max(image.size)) > SIDE:
-        factor = -(-side // SIDE)
-        if side >= _ENOUGH * factor:
+    if (side := max(image.size)) > most:
+        factor = -(-side // most)
+        if side >= _ENOUGH * most * factor:
             image = image.reduce(factor)
         else:
-            width, height = (max(1, round(n * SIDE / side)) for n in image.size)
+            width, height = (max(1, round(n * most / side)) for n in image.size)
             image = image.resize((width, height), Image.Resampling.BOX, reducing_gap=REDUCING_GAP)
     return turn(image, unpacked.turned)

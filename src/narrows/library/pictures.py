@@ -22,7 +22,14 @@ import torch
 from numpy.typing import NDArray
 
 from narrows.containment import IrregularFileError, open_regular, read_regular
-from narrows.data.decoding import Target, decode_with_thumbnail, encode_thumbnail, preview, size_of
+from narrows.data.decoding import (
+    SIDE,
+    Target,
+    decode_with_thumbnail,
+    encode_thumbnail,
+    preview,
+    size_of,
+)
 from narrows.data.depths import encode_png
 from narrows.data.files import takes_pictures
 from narrows.data.image_codec import DefectError, extract, quietly
@@ -182,11 +189,15 @@ class StoredPictures:
             for file in stored
         ]
 
-    def _preview(self, contents: bytes) -> NDArray[np.uint8]:
+    def preview(self, row: int, side: int) -> NDArray[np.uint8]:
+        """Return one picture as :meth:`thumbnail` does, of at most so many pixels a side."""
+        return self._preview(next(self.contents([row])), side)
+
+    def _preview(self, contents: bytes, side: int = SIDE) -> NDArray[np.uint8]:
         if not contents.startswith(_NPY):
             try:
                 with quietly():
-                    return preview(contents, self.encoder.scaling_.show, self.how)
+                    return preview(contents, self.encoder.scaling_.show, self.how, side=side)
             except DefectError as error:
                 raise self._damaged(error) from error
         with quietly():

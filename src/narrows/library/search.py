@@ -250,6 +250,23 @@ class Item:
         """
         return self._pictures.thumbnail(self._row)
 
+    def preview(self, side: int = 256) -> NDArray[np.uint8]:
+        """Return the picture in its own proportions, upright, as :attr:`thumbnail` but larger.
+
+        Parameters
+        ----------
+        side : int, default=256
+            The most pixels of height and width.
+
+        Raises
+        ------
+        MissingFileError, UnreadableFileError
+            If the library only refers to the file, and that is gone or has changed.
+        LibraryError
+            If the library's rows are no pictures.
+        """
+        return self._pictures.preview(self._row, side)
+
     @cached_property
     def decoded(self) -> NDArray[np.float32]:
         """The picture restored from its code alone, of the same shape and units, float32.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Captions shrink to this share of their size at least, to fit into this share of the width.
 _SMALLEST, _LAID_OUT = 0.75, 0.8
 _POINTS = 72
+_LETTERS = 19  # of a caption, in an inch
 # The width of the names and the height of the captions in a new figure, in inches.
 _BESIDE, _BELOW = 0.9, 0.3
 _TALLEST = 2.0  # times its width
@@ -32,10 +33,10 @@ _TILE_GAP = 0.07
 SAME, OTHER, NEUTRAL = "#0072B2", "#D55E00", "#8a8a8a"
 INK, FAINT = "#222222", "#666666"
 
-# All in inches, so that every sheet looks the same.
-_CELL, _GAP, _CAPTION, _BLOCK_GAP = 0.78, 0.07, 0.33, 0.14
+# All in inches, so that every sheet looks the same. Cells of small pictures are smaller.
+_CELL, _SMALL_CELL, _GAP, _CAPTION, _BLOCK_GAP = 1.35, 0.78, 0.07, 0.33, 0.14
 _MARGIN, _SIDE, _TITLE, _HEADINGS, _FOOT = 0.25, 0.62, 0.34, 0.24, 0.42
-_QUERY_GAP, _PANEL_GAP, _LEAST_WIDTH = 0.20, 0.40, 4.4
+_QUERY_GAP, _PANEL_GAP, _LEAST_WIDTH, _TWO_PANELS = 0.20, 0.40, 4.4, 7.0
 _SMALLEST_SMOOTH_SIDE = 96
 
 
@@ -420,12 +421,12 @@ class Shown(Protocol):
 
     @property
     def decoded(self) -> NDArray[Any]:
-        """The picture decoded from its code, of the same shape."""
+        """The picture decoded from its code; not looked at where queries are not decoded."""
 
 
 def contact_sheet(
-    queries: NDArray[Any],
-    decoded: NDArray[Any],
+    queries: Sequence[NDArray[Any]] | NDArray[Any],
+    decoded: Sequence[NDArray[Any]] | NDArray[Any] | None,
     matches: Sequence[Sequence[Shown]],
     *,
     names: Sequence[str] | None = None,
@@ -435,10 +436,14 @@ def contact_sheet(
 ) -> "Figure":
     """Draw each query beside its nearest pictures, and below each what its code decodes to.
 
+    Pictures keep their proportions; what is decoded is drawn in those of its picture.
+
     Parameters
     ----------
-    queries, decoded : ndarray of shape (n, H, W) or (n, H, W, C)
-        The queries, and their reconstructions by the model.
+    queries : sequence of n arrays of shape (H, W) or (H, W, C)
+        The queries, of one size or of several.
+    decoded : sequence of n arrays, or None
+        Their reconstructions by the model; None draws the pictures alone.
     matches : sequence of n sequences of matches
         The results of :meth:`narrows.library.Library.match`, nearest first.
     names : sequence of n str, optional
@@ -473,27 +478,31 @@ def contact_sheet(
     """
     if len(queries) == 0:
         raise DataError("there is no query to draw; give at least one")
-    if queries.ndim not in (3, 4) or not is_picture_shape(queries.shape[1:]):
-        raise DataError(
-            f"a contact sheet shows pictures, and these samples have the shape {queries.shape[1:]};"
-            " use a model trained on pictures of shape (height, width) or (height, width, 3)"
-        )
+    for query in queries:
+        if query.ndim not in (2, 3) or not is_picture_shape(query.shape):
+            raise DataError(
+                f"a contact sheet shows pictures, and these samples have the shape {query.shape}; "
+                "use a model trained on pictures of shape (height, width) or (height, width, 3)"
+            )
     names = list(names) if names is not None else [f"query {i}" for i in range(len(queries))]
-    height, width = queries.shape[1:3]
     n_matches = max(len(nearest) for nearest in matches)
-    sheet = _Sheet(len(queries), n_matches, height / width, limits or value_range(queries))
+    sizes = [query.shape[:2] for query in queries]
+    sizes += [match.picture.shape[:2] for nearest in matches for match in nearest]
+    limits = limits or value_range(np.concatenate([np.ravel(query) for query in queries]))
+    sheet = _Sheet(len(queries), n_matches, sizes, 1 if decoded is None else 2, limits)
     sheet.headings(title)
     for block, nearest in enumerate(matches):
         own = label(names[block]) if label else None
         sheet.sides(block)
-        sheet.pair(block, 0, queries[block], decoded[block], INK)
-        sheet.caption(block, 0, own or _short(names[block]), "", INK)
+        restored = None if decoded is None else decoded[block]
+        sheet.stack(block, 0, queries[block], restored, INK)
+        sheet.caption(block, 0, own or names[block], "", INK)
         for column, match in enumerate(nearest, 1):
             theirs = label(match.path) if label else None
             colour = NEUTRAL if label is None else SAME if theirs == own else OTHER
-            sheet.pair(block, column, match.picture, match.decoded, colour)
-            name, distance = theirs or _short(match.path), _figure(match.distance)
-            sheet.caption(block, column, name, distance, colour)
+            restored = None if decoded is None else match.decoded
+            sheet.stack(block, column, match.picture, restored, colour)
+            sheet.caption(block, column, theirs or match.path, _figure(match.distance), colour)
     sheet.foot(with_labels=label is not None)
     return sheet.figure
 
@@ -502,16 +511,25 @@ class _Sheet:
     """A figure, and the places of things on it, in inches from its top left corner."""
 
     def __init__(
-        self, n_queries: int, n_matches: int, ratio: float, limits: tuple[float, float]
+        self,
+        n_queries: int,
+        n_matches: int,
+        sizes: Sequence[tuple[int, ...]],
+        n_lines: int,
+        limits: tuple[float, float],
     ) -> None:
         from matplotlib.figure import Figure
 
         self._n_queries, self._n_matches, self._limits = n_queries, n_matches, limits
-        self._n_panels = 1 if n_queries <= 3 else 2
+        self._n_lines = n_lines
+        self._smooth = max(map(max, sizes)) >= _SMALLEST_SMOOTH_SIDE
+        self._cell = _CELL if self._smooth else _SMALL_CELL
+        tallest = max(height / width for height, width in sizes)
+        self._cell_height = self._cell * min(1, max(0.4, tallest))
+        self._panel_width = _SIDE + (n_matches + 1) * self._cell + n_matches * _GAP + _QUERY_GAP
+        self._n_panels = 2 if n_queries > 3 and self._panel_width <= _TWO_PANELS else 1
         self._n_rows = -(-n_queries // self._n_panels)
-        self._cell_height = _CELL * min(1, max(0.4, ratio))
-        self._panel_width = _SIDE + (n_matches + 1) * _CELL + n_matches * _GAP + _QUERY_GAP
-        self._block_height = 2 * self._cell_height + _GAP + _CAPTION
+        self._block_height = n_lines * (self._cell_height + _GAP) - _GAP + _CAPTION
         panels = self._n_panels * self._panel_width + (self._n_panels - 1) * _PANEL_GAP
         blocks = self._n_rows * self._block_height + (self._n_rows - 1) * _BLOCK_GAP
         self._width = max(2 * _MARGIN + panels, _LEAST_WIDTH)
@@ -523,33 +541,42 @@ class _Sheet:
         self._text(_MARGIN, _MARGIN + 0.12, title, size=12, weight="bold")
         for first in range(0, self._n_queries, self._n_rows):
             for column in range(self._n_matches + 1):
-                left, top = self._cell(first, column, 0)
+                left, top = self._corner(first, column, 0)
                 word = ("query", "nearest")[column] if column < 2 else _ordinal(column)
-                self._text(left + _CELL / 2, top - 0.12, word, size=8, color=FAINT, ha="center")
+                self._text(
+                    left + self._cell / 2, top - 0.12, word, size=8, color=FAINT, ha="center"
+                )
 
     def sides(self, block: int) -> None:
-        """Write what the two lines of a block show."""
-        for line, words in enumerate(("original", "from\nits code")):
-            left, top = self._cell(block, 0, line)
+        """Write what the lines of a block show."""
+        for line, words in enumerate(("original", "from\nits code")[: self._n_lines]):
+            left, top = self._corner(block, 0, line)
             middle = top + self._cell_height / 2
             self._text(left - 0.10, middle, words, size=7.5, color=FAINT, ha="right")
 
-    def pair(
-        self, block: int, column: int, picture: NDArray[Any], decoded: NDArray[Any], colour: str
+    def stack(
+        self,
+        block: int,
+        column: int,
+        picture: NDArray[Any],
+        decoded: NDArray[Any] | None,
+        colour: str,
     ) -> None:
         """Show a picture, and below it what its code decodes to; column 0 is the query."""
-        for line, pixels in enumerate((picture, decoded)):
-            axes = self._show(pixels, *self._cell(block, column, line))
+        ratio = picture.shape[0] / picture.shape[1]
+        for line, pixels in enumerate((picture,) if decoded is None else (picture, decoded)):
+            axes = self._show(pixels, ratio, *self._corner(block, column, line))
             for spine in axes.spines.values():
                 spine.set(edgecolor=colour, linewidth=2.0 if colour in (SAME, OTHER) else 0.8)
                 # The frames differ without colour, too.
                 spine.set(linestyle=(0, (2, 1)) if colour == OTHER else "-", capstyle="butt")
 
     def caption(self, block: int, column: int, first: str, second: str, colour: str) -> None:
-        """Write two lines below a pair."""
-        left, top = self._cell(block, column, 1)
-        middle, below = left + _CELL / 2, top + self._cell_height
+        """Write two lines below what is shown."""
+        left, top = self._corner(block, column, self._n_lines - 1)
+        middle, below = left + self._cell / 2, top + self._cell_height
         colour = INK if colour == NEUTRAL else colour
+        first = _short(first, round(_LETTERS * self._cell))
         self._text(middle, below + 0.11, first, color=colour, size=7, ha="center")
         self._text(middle, below + 0.24, second, color=FAINT, size=7, ha="center")
 
@@ -561,26 +588,29 @@ class _Sheet:
         top = self._height - _MARGIN - 0.10
         self._text(_MARGIN, top, "\n".join(lines), size=7.5, color=FAINT, linespacing=1.5)
 
-    def _cell(self, block: int, column: int, line: int) -> tuple[float, float]:
-        """Return the upper left corner of a picture."""
+    def _corner(self, block: int, column: int, line: int) -> tuple[float, float]:
+        """Return the upper left corner of a cell."""
         panel, row = divmod(block, self._n_rows)
         left = _MARGIN + panel * (self._panel_width + _PANEL_GAP) + _SIDE
-        left += column * (_CELL + _GAP) + (_QUERY_GAP if column else 0)
+        left += column * (self._cell + _GAP) + (_QUERY_GAP if column else 0)
         top = _MARGIN + _TITLE + _HEADINGS + row * (self._block_height + _BLOCK_GAP)
         return left, top + line * (self._cell_height + _GAP)
 
-    def _show(self, pixels: NDArray[Any], left: float, top: float) -> "Axes":
-        tall = self._cell_height
+    def _show(self, pixels: NDArray[Any], ratio: float, left: float, top: float) -> "Axes":
+        """Show pixels in the middle of a cell, of this height by width."""
+        wide = min(self._cell, self._cell_height / ratio)
+        tall = wide * ratio
+        left += (self._cell - wide) / 2
+        top += (self._cell_height - tall) / 2
         x, y = left / self._width, 1 - (top + tall) / self._height
-        axes = self.figure.add_axes((x, y, _CELL / self._width, tall / self._height))
+        axes = self.figure.add_axes((x, y, wide / self._width, tall / self._height))
         axes.set(xticks=[], yticks=[])
         low, high = self._limits
         if pixels.ndim == 3 and pixels.shape[-1] == 1:
             pixels = pixels[..., 0]
         shown = np.clip((np.asarray(pixels, np.float32) - low) / max(high - low, 1e-12), 0, 1)
-        smooth = max(pixels.shape[:2]) >= _SMALLEST_SMOOTH_SIDE
-        interpolation = "antialiased" if smooth else "nearest"
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation=interpolation)
+        interpolation = "antialiased" if self._smooth else "nearest"
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation=interpolation, aspect="auto")
         return axes
 
     def _text(self, left: float, top: float, words: str, **style: Any) -> None:
@@ -599,7 +629,7 @@ def _figure(distance: float) -> str:
     return f"{distance:#.3g}".rstrip(".")
 
 
-def _short(path: str, width: int = 15) -> str:
+def _short(path: str, width: int) -> str:
     """Return a path's last part, without its middle where it is too long."""
     # One character for each: escapes, as used elsewhere, would leave no room for the name.
     name = "".join(
