@@ -36,7 +36,7 @@ FLOORS = (
     {"storage", "training"},
     {"networks", "losses", "corruption", "datasets"},
     {"data"},
-    {"atomic", "containment", "plugins", "ranks", "remote", "ssim"},
+    {"atomic", "containment", "plugins", "ranks", "remote", "ssim", "pages"},
     {"errors"},
     {"texts"},
 )

@@ -1,22 +1,15 @@
-"""A page of HTML that shows groups of copies, and a table of them.
+"""A page of HTML that shows groups of copies, and a table of them."""
 
-Names of files may hold any text: they are escaped on the page, which also forbids the browser to
-run or to load anything.
-"""
-
-from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from io import BytesIO
 from typing import Any
-
-from PIL import Image
 
 from narrows.copies.finding import Copies, Picture
 from narrows.data.decoding import preview
 from narrows.data.image_codec import DefectError, quietly
 from narrows.errors import MissingFileError
-from narrows.texts import guarded, printable
+from narrows.pages import SIDE, as_image, template
+from narrows.texts import guarded
 
 COLUMNS = (
     "group", "keep", "path", "kinds", "of", "width", "height", "bytes", "format", "modified",
@@ -24,7 +17,6 @@ COLUMNS = (
 """The columns of :func:`copies_table`."""
 
 _SHOWN = 60  # pictures of one group on the page; the others are counted
-_SMALL = 64  # pixels of a side up to which the page shows every one of them
 
 
 def copies_table(found: Copies) -> list[tuple[Any, ...]]:
@@ -82,22 +74,9 @@ def copies_page(found: Copies) -> Iterator[str]:
     >>> "<h1>Copies in &lt;holidays&gt;</h1>" in page
     True
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("narrows", "copies"),
-        autoescape=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {
-        "counted": lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}",
-        "image": _image,
-        "printable": printable,
-        "when": _when,
-    }
+    page = template("copies", "copies.html", image=_image, when=_when)
     with quietly():
-        yield from environment.get_template("copies.html").generate(
+        yield from page.generate(
             found=found,
             name=found.folder.name or str(found.folder),
             n_copies=sum(len(group.copies) for group in found.groups),
@@ -106,12 +85,7 @@ def copies_page(found: Copies) -> Iterator[str]:
 
 
 def _image(picture: Picture) -> tuple[str, str] | None:
-    """Return the format of a thumbnail and its file as base64; None if it cannot be read."""
     try:
-        pixels = preview(picture.path)
+        return as_image(preview(picture.path, side=SIDE))
     except (DefectError, MissingFileError):
         return None
-    kind, options = ("png", {}) if max(pixels.shape) <= _SMALL else ("jpeg", {"quality": 80})
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, kind, **options)
-    return kind, b64encode(file.getvalue()).decode()

@@ -11,17 +11,15 @@ Paths in a library may hold any text: they are escaped on the page, which also f
 to run or to load anything.
 """
 
-from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -33,7 +31,8 @@ from narrows.library.library import Library
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import Match
 from narrows.networks import Metric
-from narrows.texts import is_word, printable
+from narrows.pages import SIDE, as_image, template
+from narrows.texts import is_word
 
 _Pairs = NDArray[np.int64]  # (n, 2)
 
@@ -55,7 +54,6 @@ _COMPARED = 1024  # pairs at a time
 _MOST = 0.03  # unexplained variance of versions of one picture,
 _TENTH, _LOWEST = 0.1, 0.01  # at most a tenth of what the lowest hundredth of other pictures have
 _SHOWN = 60  # pictures of one group on the page; the others are counted
-_SMALL = 64  # pixels of a side up to which the page shows every one of them
 
 
 @dataclass(frozen=True)
@@ -534,20 +532,7 @@ def duplicates_page(found: Duplicates, *, name: str, count: int) -> Iterator[str
     >>> "<h1>Near-identical pictures in &lt;holidays&gt;</h1>" in page
     True
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("narrows", "library"),
-        autoescape=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {
-        "counted": lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}",
-        "image": _image,
-        "printable": printable,
-    }
-    yield from environment.get_template("duplicates.html").generate(
+    yield from template("library", "duplicates.html", image=_image).generate(
         found=found,
         n_pictures=sum(map(len, found.groups)),
         name=name,
@@ -557,12 +542,8 @@ def duplicates_page(found: Duplicates, *, name: str, count: int) -> Iterator[str
 
 
 def _image(match: Match) -> tuple[str, str] | None:
-    """Return the format of a thumbnail and its file as base64; None if there is none."""
-    try:
-        pixels = match.thumbnail
-    except NarrowsError:
-        return None
-    kind, options = ("png", {}) if max(pixels.shape) <= _SMALL else ("jpeg", {"quality": 80})
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, kind, **options)
-    return kind, b64encode(file.getvalue()).decode()
+    with suppress(NarrowsError):
+        return as_image(match.preview(SIDE))
+    with suppress(NarrowsError):  # its file is missing
+        return as_image(match.thumbnail)
+    return None
