@@ -1,8 +1,8 @@
 // Give a picture, see the nearest ones.
 import { base, button, count, field, h, head, number, select, Status, switches } from "./dom";
 import { get, type Info, type Items, type Matched } from "./api";
-import { choose, known, send, title } from "./pictures";
-import { card, itemCard, words } from "./gallery";
+import { choose, known, preview, send, title } from "./pictures";
+import { card, inProportion, itemCard, words } from "./gallery";
 import { address, go, type View } from "./view";
 
 const PAGE = 36;
@@ -69,10 +69,17 @@ export function createMatch(info: Info): View {
     last = answer;
     const name = values.get("picture") ?? "";
     const { query: asked_, matches } = answer;
+    const picture = asked_.picture && h("img", { src: preview(name), alt: title(name) });
+    const restored = asked_.reconstruction && h("img", { src: asked_.reconstruction, alt: "Restored from its code" });
+    if (picture) {
+      // Browsers do not show all files that Narrows reads: then it is shown as the model sees it.
+      picture.addEventListener("error", () => { picture.src = asked_.picture ?? ""; }, { once: true });
+      if (restored) inProportion(picture, restored);
+    }
     query.replaceChildren(
       h("div", { class: "pair" },
-        h("figure", {}, asked_.picture && h("img", { src: asked_.picture, alt: `The picture as the model sees it: ${title(name)}` }), h("figcaption", {}, title(name))),
-        asked_.reconstruction && h("figure", {}, h("img", { src: asked_.reconstruction, alt: "Restored from its code" }),
+        h("figure", {}, picture, h("figcaption", {}, title(name))),
+        restored && h("figure", {}, restored,
           h("figcaption", {}, asked_.error === null ? "Restored" : `Restored, error ${number(asked_.error)}`))),
       h("div", { class: "buttons" }, button("Choose another", () => choose(take)),
         h("a", { class: "button", href: address("match", { ...Object.fromEntries(values), picture: null }) }, "Library"),
@@ -80,7 +87,7 @@ export function createMatch(info: Info): View {
     results.replaceChildren(h("ol", { class: `gallery ${look}` }, ...matches.map(match => {
       const pictures = [];
       if (look !== "restored") pictures.push({ url: match.thumbnail, text: "As stored" });
-      if (look !== "stored") pictures.push({ url: match.reconstruction, text: "Restored" });
+      if (look !== "stored") pictures.push({ url: match.reconstruction, text: "Restored", like: match.thumbnail });
       const known = words(match);
       return card(address("match", { ...Object.fromEntries(values), picture: match.id }), pictures,
         number(match.distance), known ? `${known} · ${base(match.path)}` : base(match.path));

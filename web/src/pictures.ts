@@ -18,7 +18,8 @@ const own = (name: string) => brought[Number(name.slice("file-".length))];
 export const known = (name: string | null): name is string =>
   name !== null && (/^\d+$/.test(name) || (name.startsWith("file-") && own(name) !== undefined));
 
-export const preview = (name: string) => own(name)?.url ?? `/api/items/${name}/picture`;
+/** The picture upright and in its own proportions, which it does not have where the model sees it. */
+export const preview = (name: string) => own(name)?.url ?? `/api/items/${name}/thumbnail`;
 
 export const title = (name: string) => own(name)?.file.name ?? `Picture ${name}`;
 
