@@ -1,11 +1,12 @@
-"""The denoisers that ship: noise goes, clean pictures stay, and their origin is told."""
+"""The models that ship: noise goes, clean pictures stay, and copies match; their origin is told."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance, ImageOps
 
-from narrows import builtin
+from narrows import Autoencoder, Library, builtin
 from narrows.errors import ParameterError
 
 SEED = 20261130
@@ -59,14 +60,17 @@ def test_a_clean_picture_hardly_changes(channels):
     assert psnr(builtin.denoiser(channels).denoise(clean[None])[0], clean) > 40
 
 
-def test_both_together_are_less_than_a_megabyte_and_say_what_they_were_made_from():
+def test_each_kind_is_less_than_a_megabyte_and_says_what_it_was_made_from():
     folder = Path(builtin.__file__).parent
     files = [file for file in folder.iterdir() if file.suffix in {".safetensors", ".json"}]
-    assert len(files) == 4
-    assert sum(file.stat().st_size for file in files) < 1_000_000
-    for channels in builtin.CHANNELS:
-        made = builtin.provenance(channels)
-        assert made["command"] == "python tools/make_denoiser.py"
+    assert len(files) == 6
+    for kind in ("denoiser", "matcher"):
+        sizes = [file.stat().st_size for file in files if file.name.startswith(kind)]
+        assert sum(sizes) < 1_000_000
+    for which in (*builtin.CHANNELS, "matcher"):
+        made = builtin.provenance(which)
+        kind = "matcher" if which == "matcher" else "denoiser"
+        assert made["command"] == f"python tools/make_{kind}.py"
         terms = made["photographs"].values()
         assert all(term.startswith(("CC0", "public domain")) for term in terms)
 
@@ -96,3 +100,66 @@ def test_info_tells_of_them(run):
         refused = run(*wrong)
         assert refused.code != 0
         assert "--built-in" in refused.err
+
+
+def leaves(rng):
+    """Draw a picture of discs that cover each other, of shades that differ more than their tints."""
+    y, x = np.mgrid[:96, :128]
+    picture = np.full((96, 128, 3), rng.uniform(20, 235, 3))
+    for _ in range(25):
+        row, column, radius = rng.uniform(0, 96), rng.uniform(0, 128), rng.uniform(6, 40)
+        inside = np.hypot(y - row, x - column) < radius
+        picture[inside] = rng.uniform(10, 245) * rng.uniform(0.7, 1, 3)
+    return Image.fromarray(np.rint(picture).astype(np.uint8))
+
+
+DISTORTIONS = {
+    "cropped": lambda image: image.crop((10, 8, 118, 88)),
+    "mirrored": ImageOps.mirror,
+    "bordered": lambda image: ImageOps.expand(image, (10, 8), fill="black"),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.4),
+    "grey": lambda image: image.convert("L"),
+    "turned": lambda image: image.rotate(5, Image.Resampling.BICUBIC),
+    "small": lambda image: image.resize((24, 18)),
+}
+
+
+def test_distorted_pictures_find_their_originals_by_the_matcher(run, tmp_path):
+    rng = np.random.default_rng(SEED)
+    pictures = [leaves(rng) for _ in range(60)]
+    (tmp_path / "photos").mkdir()
+    for number, picture in enumerate(pictures):
+        picture.save(f"photos/{number:02}.png")
+    indexed = run("index", "photos", "-o", "l.lance", "--json")
+    assert indexed.code == 0
+    assert [warning["kind"] for warning in indexed.json["warnings"]] == ["built_in_matcher"]
+    assert Library.open("l.lance").metric == builtin.matcher().spec_.metric
+    for name, distort in DISTORTIONS.items():
+        (tmp_path / name).mkdir()
+        for number, picture in enumerate(pictures):
+            distort(picture).save(f"{name}/{number:02}.png")
+        queries = run("match", "l.lance", name, "-k", "1", "--json").json["queries"]
+        firsts = [Path(query["matches"][0]["path"]).name == query["query"] for query in queries]
+        assert np.mean(firsts) >= 0.9, name
+    added = run("index", "grey", "-o", "l.lance", "--add", "--json").json
+    assert added["rows"] == 120
+    assert added["warnings"] == []
+    assert added["built_in"] == indexed.json["built_in"] == "matcher"
+
+
+def test_the_matcher_is_not_for_tables_and_no_model_is_taken_for_data(run, tmp_path):
+    np.save("rows.npy", np.eye(5))
+    refused = run("index", "rows.npy", "-o", "l.lance")
+    assert refused.code == 3
+    assert "(32, 32, 3)" in refused.err
+    Image.new("RGB", (40, 40)).save("a.png")
+    Autoencoder(2, max_epochs=1, random_state=SEED).fit(np.eye(9)).save("model")
+    refused = run("index", "model", "-o", "l.lance")
+    assert refused.code == 2
+    assert "'model' is a model" in refused.err
+    assert not Path("l.lance").exists()
+
+
+def test_an_unknown_model_is_refused():
+    with pytest.raises(ParameterError, match="which='encoder'"):
+        builtin.provenance("encoder")

@@ -233,7 +233,6 @@ def test_such_a_library_is_served(tmp_path, file):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["photos"], "'photos' alone was given, and nothing that makes codes"),
         (["model", "photos", "--encoder", "m.onnx"], "leave one out"),
         (["a", "b", "photos"], "3 paths were given"),
         (["photos", "--crop", "0.5"], "--crop says how pictures are prepared for an encoder"),

@@ -109,21 +109,30 @@ def save(model, folder, channels):
 
 def all_crops(rng):
     """Return crops (n, 64, 64, 3) of uint8: generated pictures, and photographs at three sizes."""
-    photographs = {name: colour(getattr(data, name)()) for name in PHOTOGRAPHS}
-    path = Path(mpl.get_data_path(), "sample_data", HOPPER)
-    photographs["hopper"] = colour(np.asarray(Image.open(path)))
-    crops = []
+    photographs, crops = load_photographs(), []
     for pixels in photographs.values():
         largest = 800 / max(pixels.shape[:2])
         for scale in (min(1.0, largest), 0.75 * min(1.0, largest), 0.5 * min(1.0, largest)):
             size = [round(scale * n) for n in pixels.shape[1::-1]]
             image = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
             crops += cut(np.asarray(image), 40, rng)
-    colours = [p.reshape(-1, 3) for p in photographs.values()]
-    textures = [photographs[name][..., 0] / 255 - 0.5 for name in TEXTURES]
+    colours, textures = surfaces_of(photographs)
     for _ in range(GENERATED):
         crops += cut(leaves(colours, textures, rng), SIDE, rng)
     return np.stack(crops)
+
+
+def load_photographs():
+    """Return the photographs that packages bring, (H, W, 3) of uint8, by name."""
+    photographs = {name: colour(getattr(data, name)()) for name in PHOTOGRAPHS}
+    path = Path(mpl.get_data_path(), "sample_data", HOPPER)
+    return {**photographs, "hopper": colour(np.asarray(Image.open(path)))}
+
+
+def surfaces_of(photographs):
+    """Return the colours of photographs, one array of each, and textures, for `leaves`."""
+    colours = [pixels.reshape(-1, 3) for pixels in photographs.values()]
+    return colours, [photographs[name][..., 0] / 255 - 0.5 for name in TEXTURES]
 
 
 def cut(pixels, step, rng):

@@ -1,29 +1,30 @@
 """Models that ship with Narrows, which need no training.
 
-``tools/make_denoiser.py`` makes them. Weights are stored in eight bits, with one scale for each
-output channel.
+``tools/make_denoiser.py`` and ``tools/make_matcher.py`` make them. Weights are stored in eight
+bits, with one scale for each output channel.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from narrows.errors import ParameterError
+from narrows.models import Encoder
 from narrows.models.denoising import DenoisingAutoencoder
 
 _FOLDER = Path(__file__).parent
-CHANNELS = (1, 3)
+CHANNELS: tuple[Literal[1, 3], ...] = (1, 3)
 """The denoisers: one for grey pictures, one for colours."""
+
+Which: TypeAlias = Literal[1, 3, "matcher"]
 
 # The end of the name of a quantised tensor's scales, and the largest whole number.
 _SCALE, _LARGEST = ".scale", 127
-# Tensors of fewer axes, such as biases, stay as they are.
-_LEAST_AXES = 3
 
 
 def denoiser(channels: int) -> DenoisingAutoencoder:
@@ -60,27 +61,57 @@ def denoiser(channels: int) -> DenoisingAutoencoder:
     >>> bool(np.square(restored - clean).mean() < np.square(noisy - clean).mean() / 5)
     True
     """
-    manifest = _manifest(channels)
-    path = _path(channels).with_suffix(".safetensors")
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in dequantised(load_file(path)).items():
-        half, _, rest = name.partition(".")
-        parts.setdefault(half, {})[rest] = tensor
-    return DenoisingAutoencoder.restore(manifest, parts, path)
+    if channels not in CHANNELS:
+        raise ParameterError(
+            f"channels={channels!r} is not allowed; the denoisers that ship are for 1 (grey) and 3 "
+            "(colours); restore the channels of other pictures one by one"
+        )
+    return DenoisingAutoencoder.restore(*_read(channels))
 
 
-def provenance(channels: int) -> dict[str, Any]:
-    """Return what a denoiser was made from: the command, the pictures and their licences.
+def matcher() -> Encoder:
+    """Return the encoder that ships with Narrows, whose codes tell which pictures are alike.
+
+    Returns
+    -------
+    Encoder
+        Of pictures in colours (32, 32, 3), of values from 0 to 255; files of any size are brought
+        to that, grey ones in three equal channels. Versions of a picture that are cropped,
+        mirrored, turned a little, bordered, brighter, of other colours, blurred or noisy have
+        similar codes; compare them by ``matcher().spec_.metric``.
+
+    See Also
+    --------
+    narrows.Library : Matches codes.
+    narrows.MatchingAutoencoder : Learns the same from pictures of one's own.
+    provenance : What it was made from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import builtin
+    >>> pictures = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3)).repeat(8, 1).repeat(8, 2)
+    >>> codes = builtin.matcher().transform(pictures)
+    >>> mirrored = builtin.matcher().transform(pictures[:, :, ::-1])
+    >>> distances = np.linalg.norm(mirrored[:, None] - codes, axis=2)
+    >>> distances.argmin(1).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    return Encoder.restore(*_read("matcher"))
+
+
+def provenance(which: Which) -> dict[str, Any]:
+    """Return what a model was made from: the command, the pictures and their licences.
 
     Parameters
     ----------
-    channels : {1, 3}
-        As for :func:`denoiser`.
+    which : {1, 3, "matcher"}
+        The denoiser of so many channels, or the matcher.
 
     Raises
     ------
     ParameterError
-        If there is none for so many channels.
+        If there is no such model.
 
     Examples
     --------
@@ -88,26 +119,28 @@ def provenance(channels: int) -> dict[str, Any]:
     >>> builtin.provenance(1)["command"]
     'python tools/make_denoiser.py'
     """
-    made: dict[str, Any] = _manifest(channels)["provenance"]
+    if which not in (*CHANNELS, "matcher"):
+        raise ParameterError(f"which={which!r} is not known; use 1, 3 or 'matcher'")
+    made: dict[str, Any] = _read(which)[0]["provenance"]
     return made
 
 
-def _path(channels: int) -> Path:
-    if channels not in CHANNELS:
-        raise ParameterError(
-            f"channels={channels!r} is not allowed; the denoisers that ship are for 1 (grey) and 3 "
-            "(colours); restore the channels of other pictures one by one"
-        )
-    return _FOLDER / f"denoiser-{channels}.json"
+def _read(which: int | str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]], Path]:
+    """Read a model's manifest and the tensors of its halves, beside the path of these."""
+    path = _FOLDER / f"{'matcher' if which == 'matcher' else f'denoiser-{which}'}.safetensors"
+    manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in dequantised(load_file(path)).items():
+        half, _, rest = name.partition(".")
+        parts.setdefault(half, {})[rest] = tensor
+    return manifest, parts, path
 
 
-def _manifest(channels: int) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads(_path(channels).read_text(encoding="utf-8"))
-    return manifest
+def quantised(tensors: Mapping[str, Tensor], least_axes: int = 3) -> dict[str, Tensor]:
+    """Round weights to eight bits, with a scale for each output channel.
 
-
-def quantised(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Round the weights of convolutions to eight bits, with a scale for each output channel.
+    Tensors of fewer axes than ``least_axes`` stay as they are: biases, and by default the weights
+    of linear layers.
 
     Examples
     --------
@@ -118,7 +151,7 @@ def quantised(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     made: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if tensor.ndim < _LEAST_AXES:
+        if tensor.ndim < least_axes:
             made[name] = tensor.contiguous()
             continue
         largest = tensor.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float32).tiny)

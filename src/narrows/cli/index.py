@@ -98,6 +98,7 @@ def index(
     to match, unless --reference leaves the pictures where they are. With --add, the model has to
     be the one that made the codes of the library, or may be left out.
 
+    Without MODEL, the matcher that ships with Narrows makes the codes ("narrows info --built-in").
     With --encoder, the network of an ONNX file that was trained elsewhere takes the model's place.
 
     With --ray, the workers have to see DATA and the library: on a disk that all machines share, or
@@ -105,7 +106,7 @@ def index(
     """
     from contextlib import nullcontext
 
-    from narrows import Library, PictureEncoder
+    from narrows import Library
     from narrows.atomic import explain_os_errors
     from narrows.data.decoding import warn_of_resized
     from narrows.errors import NarrowsError, OutputExistsError, ParameterError
@@ -147,8 +148,8 @@ def index(
             else:
                 library, added = Library.build(where, data, **made_by, overwrite=overwrite, **how)
         report_skipped(added.skipped)
-        own = library.model
-        if added.resized is not None and not isinstance(own, PictureEncoder):
+        described = _described(library.model)
+        if added.resized is not None and not described:
             warn_of_resized(data, added.resized, learned=True)
         recall: Recall | None = None
         if approximate or (workers is not None and is_large(library) and is_installed()):
@@ -166,7 +167,7 @@ def index(
         "present": added.present,
         "rows": len(library),
         **reading_record(added),
-        **({"encoder": own.describe()} if isinstance(own, PictureEncoder) else {}),
+        **described,
         **({} if recall is None else recall_record({"euclidean": recall})),
     }
     present = f", {added.present} already there" if added.present else ""
@@ -200,7 +201,10 @@ def _made_by(
 ) -> dict[str, Any]:
     """Load what makes the codes, as an argument of the library; nothing where it knows that."""
     from narrows import PictureEncoder
-    from narrows.errors import ParameterError
+    from narrows.builtin import matcher
+    from narrows.data.decoding import side_by_side
+    from narrows.errors import ParameterError, warn
+    from narrows.storage import is_model
 
     if encoder:
         return {"encoder": PictureEncoder.from_onnx(**encoder)}
@@ -209,10 +213,30 @@ def _made_by(
         return {"encoder" if isinstance(model, PictureEncoder) else "model": model}
     if may_be_known:
         return {}
-    raise ParameterError(
-        f"'{data}' alone was given, and nothing that makes codes; give a model before it, or the "
-        "ONNX file of an encoder (--encoder)"
+    if is_model(data):
+        raise ParameterError(
+            f"'{data}' is a model, and there is nothing to index; give the data after it"
+        )
+    chosen = matcher()
+    size = side_by_side(chosen.sample_shape_[:2])
+    warn(
+        f"the matcher that ships with Narrows makes the codes, from {size} pixels of each picture; "
+        "they find copies and pictures alike at a glance, and a model of these pictures (narrows "
+        f"train '{data}' --for matching -o MODEL) or an encoder (--encoder FILE.onnx) finds more",
+        kind="built_in_matcher",
+        stacklevel=2,
     )
+    return {"model": chosen}
+
+
+def _described(model: Any) -> dict[str, Any]:
+    """Describe what made the codes where it does not come from a run of Narrows of one's own."""
+    from narrows import PictureEncoder
+    from narrows.builtin import matcher
+
+    if isinstance(model, PictureEncoder):
+        return {"encoder": model.describe()}
+    return {"built_in": "matcher"} if model.fingerprint_ == matcher().fingerprint_ else {}
 
 
 def _recall_lines(recall: "Recall") -> list[str]:

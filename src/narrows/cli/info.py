@@ -76,7 +76,7 @@ def command(*, path: Path | None, built_in: bool) -> None:
 
 
 def _describe_built_in() -> None:
-    """Print what the shipped denoisers are, and what they were made from."""
+    """Print what the shipped models are, and what they were made from."""
     from narrows import builtin
 
     records = []
@@ -86,12 +86,13 @@ def _describe_built_in() -> None:
         records.append(
             {"channels": channels, **described, "provenance": builtin.provenance(channels)}
         )
-    if answered({"kind": "built-in", "denoisers": records}):
+    matcher = {**_describe(builtin.matcher()), "provenance": builtin.provenance("matcher")}
+    if answered({"kind": "built-in", "denoisers": records, "matcher": matcher}):
         return
-    for record in records:
+    titles = ("denoiser of grey pictures", "denoiser of colours", "matcher of pictures")
+    for title, record in zip(titles, (*records, matcher), strict=True):
         made = record.pop("provenance")
         rows = {**record, **made}
-        title = "denoiser of grey pictures" if record["channels"] == 1 else "denoiser of colours"
         table(
             ["", title],
             [[key.replace("_", " "), _shown(value)] for key, value in rows.items()],
