@@ -103,7 +103,7 @@ def test_info_tells_of_them(run):
 
 
 def leaves(rng):
-    """Draw a picture of discs that cover each other, of shades that differ more than their tints."""
+    """Draw discs that cover each other, of shades that differ more than their tints."""
     y, x = np.mgrid[:96, :128]
     picture = np.full((96, 128, 3), rng.uniform(20, 235, 3))
     for _ in range(25):

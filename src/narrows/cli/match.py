@@ -212,6 +212,34 @@ def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) 
 )
 @click.option("--no-state", is_flag=True, help="Of a folder: keep nothing between scans.")
 @click.option(
+    "--rotated/--no-rotated",
+    default=None,
+    help="Of a folder: whether to find copies rotated by quarters.  [default: rotated]",
+)
+@click.option(
+    "--mirrored/--no-mirrored",
+    default=None,
+    help="Of a folder: whether to find mirrored copies.  [default: mirrored]",
+)
+@click.option(
+    "--crops/--no-crops",
+    default=None,
+    help="Of a folder: whether to find copies that show a part of the other.  [default: crops]",
+)
+@click.option(
+    "--move-to",
+    type=options.PATH,
+    metavar="PATH",
+    help="Of a folder: move all pictures but the ones to keep to this folder, with a list "
+    "(moved-1.jsonl) that puts them back.",
+)
+@click.option(
+    "--undo",
+    type=options.PATH,
+    metavar="LIST",
+    help="Of a folder: put back what was moved out of it, by the list.",
+)
+@click.option(
     "--threshold",
     type=float,
     help="Of a library: the largest distance between duplicates' codes.  [default: suggested by "
@@ -225,6 +253,7 @@ def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) 
 @click.option(
     "-o",
     "--to",
+    "--export",
     type=options.PATH,
     help="Write the groups into a file: .csv, .json, or .html to look at.",
 )
@@ -241,7 +270,8 @@ def duplicates(
 ) -> None:
     """Group the copies in a folder of pictures, or in a library.
 
-    Nothing is deleted or changed. In a folder, copies are found that were resized, recompressed,
+    Nothing is deleted or changed, and files are moved only by --move-to. In a folder, copies are
+    found that were resized, recompressed,
     brightened, darkened, made grey, cropped, mirrored, rotated, turned a little, put into a border
     or captioned; each group says what was done, and which picture to keep.
 
@@ -250,7 +280,7 @@ def duplicates(
     darker or cropped are found too.
     """
     from narrows.atomic import check_output
-    from narrows.cli.copies import holds_pictures, show_copies
+    from narrows.cli.copies import given_of_folders, holds_pictures, show_copies, undo_copies
     from narrows.errors import ParameterError
 
     if to is not None:
@@ -263,12 +293,15 @@ def duplicates(
                 f"--threshold and --metric compare codes, and '{pictures}' is a folder of "
                 "pictures; leave them out, or index the folder first (narrows index)"
             )
-        of_folders["keep"] = of_folders["keep"] or "largest"
-        show_copies(pictures, to=to, overwrite=overwrite, **of_folders)
+        undo = of_folders.pop("undo")
+        if undo is not None:
+            undo_copies(pictures, undo, {**of_folders, "to": to})
+        else:
+            show_copies(pictures, to=to, overwrite=overwrite, **of_folders)
         return
-    if given := [name for name, value in of_folders.items() if value]:
+    if given := given_of_folders(of_folders):
         raise ParameterError(
-            f"--{given[0].replace('_', '-')} is for folders of pictures, and '{pictures}' is none; "
+            f"{given} is for folders of pictures, and '{pictures}' is none; "
             "leave it out, or name a folder"
         )
     _duplicates_in_library(pictures, threshold, metric, to, overwrite=overwrite)

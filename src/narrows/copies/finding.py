@@ -20,6 +20,7 @@ from narrows.copies.pictures import SIDE, Seen, look
 from narrows.copies.proposing import Candidates, LowFrequencies, Proposer
 from narrows.copies.registering import Maps, Pyramid, inverse, then
 from narrows.copies.state import State, opened
+from narrows.copies.wanted import Wanted
 from narrows.data.decoding import Progress, n_processors
 from narrows.data.folders import check_exclude, check_exists
 from narrows.data.image_codec import DefectError, decode, quietly
@@ -166,6 +167,9 @@ def find_copies(
     keep: Rule = "largest",
     prefer: Sequence[str] = (),
     exclude: str | Sequence[str] = (),
+    rotated: bool = True,
+    mirrored: bool = True,
+    crops: bool = True,
     max_pixels: int | None = None,
     state: str | Path | None = None,
     needs_state: bool = True,
@@ -190,6 +194,10 @@ def find_copies(
         Patterns of names that are kept before others, the first pattern first: "originals/*".
     exclude : str or sequence of str
         Patterns of files and folders that are left out.
+    rotated, mirrored, crops : bool, default=True
+        Whether copies are looked for that are rotated by quarters, mirrored, or show a part of the
+        other picture, beyond 3 % of a side. Of two such pictures that are both copies of a third,
+        each is compared with that one.
     max_pixels : int, optional
         See :class:`narrows.data.reading.Reading`.
     state : str or Path, optional
@@ -272,7 +280,8 @@ def find_copies(
             files=len(animated),
             first=animated[0],
         )
-    found = _Found(pictures, how, proposer or LowFrequencies())
+    wanted = Wanted(rotated=rotated, mirrored=mirrored, crops=crops)
+    found = _Found(pictures, how, proposer or LowFrequencies(), wanted)
     groups = found.groups(keep, list(prefer))
     flat = [picture.name for picture in pictures if picture.seen.is_flat]
     return Copies(folder, groups, len(pictures), looked_at, skipped, flat, found.limit)
@@ -324,8 +333,10 @@ def _look_at_all(
 class _Found:
     """The copies among pictures, as a graph of which the edges are maps."""
 
-    def __init__(self, pictures: list[Picture], how: Reading, proposer: Proposer) -> None:
-        self._pictures, self._how = pictures, how
+    def __init__(
+        self, pictures: list[Picture], how: Reading, proposer: Proposer, wanted: Wanted
+    ) -> None:
+        self._pictures, self._how, self._wanted = pictures, how, wanted
         self._edges: dict[tuple[int, int], Maps] = {}
         self._pixels: dict[int, bytes | None] = {}
         by_bytes: dict[bytes, list[int]] = defaultdict(list)
@@ -342,14 +353,17 @@ class _Found:
         self.limit: float | None = None
         self._pyramid = Pyramid(np.stack([*squares, empty])[:-1])
         if len(showing) > 1:
-            candidates = proposer.propose(self._pyramid.plain[32])
+            candidates = wanted.of(proposer.propose(self._pyramid.plain[32]))
             pairs = judge(self._pyramid, candidates, self._sizes)
             self.limit = pairs.limit
             self._add(pairs, showing)
         self._add_flat([number for number in firsts if pictures[number].seen.is_flat])
 
     def _add(self, pairs: Pairs, numbers: list[int]) -> None:
-        for end, other, map_ in zip(pairs.ends, pairs.others, pairs.maps, strict=True):
+        kept = np.flatnonzero(~self._wanted.are_ruled_out(pairs.maps)).tolist()
+        for end, other, map_ in zip(
+            pairs.ends[kept], pairs.others[kept], pairs.maps[kept], strict=True
+        ):
             a, b = numbers[end], numbers[other]
             self._edges[a, b], self._edges[b, a] = map_, inverse(map_)
 
