@@ -71,6 +71,7 @@ BENCHMARKS = {
     "restoring-folder": ("restoring", "folder", None),
     "restoring-trained": ("restoring", "trained --minutes 45", None),
     "restoring-clean": ("restoring", "clean", None),
+    "restoring-jpeg": ("restoring", "jpeg --pictures 8", None),
     "restoring-memory": ("restoring", "memory", None),
     "blind-spot-folder": ("blind_spot", "folder", None),
     "blind-spot-single": ("blind_spot", "single", None),
@@ -86,7 +87,8 @@ ONLY_WITH_FOLDER = (
     "sparse", "anomalies", "matching", "encoders", "duplicates", "copies", "copies-alike",
     "copies-time", "adding", "opening", "noise-levels",
     "restoring-classics", "restoring-shipped", "restoring-folder", "restoring-trained",
-    "restoring-clean", "restoring-memory", "blind-spot-folder", "blind-spot-single",
+    "restoring-clean", "restoring-jpeg", "restoring-memory", "blind-spot-folder",
+    "blind-spot-single",
 )  # fmt: skip
 
 

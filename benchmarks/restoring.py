@@ -6,6 +6,7 @@
     python -m benchmarks.restoring folder --folder DATA [--epochs N]
     python -m benchmarks.restoring trained --folder DATA [--minutes 10]
     python -m benchmarks.restoring clean --folder DATA
+    python -m benchmarks.restoring jpeg --folder DATA
     python -m benchmarks.restoring memory --folder DATA [--megapixels 100]
 
 Judged are every tenth of the 200 photographs of DATA/photos/bsds-train, which no section learns
@@ -21,8 +22,9 @@ denoiser that comes with Narrows, as it is. "folder" is a newcomer's use: `narro
 --model denoising`, then `narrows denoise` on files with noise; of the folder's 340 photographs, in
 grey and colours, every third has another size. "trained" is one model for all levels, learned from
 grey photographs within so many CPU-minutes.
-"clean" is `narrows denoise` on files with hardly any noise, or none. "memory" is the same on one
-large picture: the largest resident memory of the whole process, the picture's bytes subtracted.
+"clean" is `narrows denoise` on files with hardly any noise, or none. "jpeg" is the same on noisy
+and clean photographs that were saved as JPEG files, beside total variation. "memory" is the same on
+one large picture: the largest resident memory of the whole process, the picture's bytes subtracted.
 "model, thorough" is the mean over a picture's eight orientations, as by `--thorough`.
 BM3D takes part where `pip install bm3d` was run (its licence allows non-commercial use only).
 """
@@ -333,6 +335,47 @@ def clean(given):
         compared(f"dB gained, {name}, level {level}", gain, -0.1)
 
 
+def jpeg(given):
+    _, judged = photographs(given.folder)
+    judged = judged[: given.pictures]
+    print(f"\n{len(judged)} pictures, saved as JPEG files after noise, the denoisers that ship")
+    heads = ("pixels", "quality", "level", "PSNR before, dB", "change, dB", "least", "changed")
+    table(*heads, "total variation, best weight: change, dB")
+    for mode, name in (("L", "grey"), ("RGB", "colour")):
+        for quality in (20, 30, 40, 60, 90):
+            for level in (0, 10, 25, 50):
+                row(name, quality, level, *of_jpeg(judged, mode, quality, level))
+
+
+def of_jpeg(files, mode, quality, level):
+    """Return PSNR before, its mean and least change, the share of files changed, and TV's."""
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        write_noisy(files, work, mode, level)
+        (work / "jpeg").mkdir()
+        for file in (work / "noisy").iterdir():
+            Image.open(file).save(work / "jpeg" / f"{file.stem}.jpg", quality=quality)
+        for file in (work / "jpeg").iterdir():  # as PNG, so that only the first saving counts
+            Image.open(file).save(work / "noisy" / f"{file.stem}.png")
+        narrows("denoise", work / "noisy", "-o", work / "restored")
+        before, after, classic = [], [], []
+        for file in sorted((work / "noisy").iterdir()):
+            original = pixels_of(work / "original" / file.name, mode)
+            given = pixels_of(file, mode)
+            before.append(psnr(given, original))
+            after.append(psnr(pixels_of(work / "restored" / file.name, mode), original))
+            best = restore_by_classic("total variation", given, max(level, 3), clean=original)
+            classic.append(psnr(best.pixels, original))
+    gains = np.subtract(after, before)
+    return (
+        f"{np.mean(before):.2f}",
+        f"{gains.mean():+.2f}",
+        f"{gains.min():+.2f}",
+        f"{np.mean(gains != 0):.0%}",
+        f"{np.mean(np.subtract(classic, before)):+.2f}",
+    )
+
+
 def memory(given):
     files = [pixels_of(file, "RGB") for file in photographs(given.folder)[1]]
     side = round((given.megapixels * 1e6) ** 0.5)
@@ -384,6 +427,7 @@ SECTIONS = {
     "folder": folder,
     "trained": trained,
     "clean": clean,
+    "jpeg": jpeg,
     "memory": memory,
 }
 

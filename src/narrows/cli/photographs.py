@@ -396,6 +396,12 @@ def _warn(done: "Sequence[FileChange]") -> None:
         "at half the size, colours were restored apart",
     )
     say(
+        "noise_shared",
+        [one for one in done if one.change.shared],
+        "with noise that neighbouring pixels share, as after JPEG or resizing: fine noise was "
+        "added to it, so that the model sees noise as it learned from, and all of it taken away",
+    )
+    say(
         "tones_guessed",
         [one for one in done if one.tones is not None],
         "that do not tell which value is white: black and white were found in their values, and "

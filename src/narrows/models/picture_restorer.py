@@ -29,6 +29,7 @@ from narrows.data.tones import ModelTones, Tones, ends_of, model_tones
 from narrows.errors import DataError
 from narrows.models.chroma import TO_COLOURS, Planes, colours_of, planes_of, shares_chroma_noise
 from narrows.models.orientations import mean_over_orientations
+from narrows.models.shared_noise import SharedNoise
 from narrows.models.tiles import GRID, Tiling, restore_in_bands, restore_part
 from narrows.models.validation import check_number, least_side
 
@@ -64,6 +65,8 @@ class Change(NamedTuple):
         Values that are not finite, which stay as they are.
     chroma_apart : bool
         Whether brightness and colours were restored apart.
+    shared : bool
+        Whether fine noise was added for the model, as neighbouring pixels share theirs.
     """
 
     noise: float | None
@@ -71,6 +74,7 @@ class Change(NamedTuple):
     rms: float
     not_finite: int = 0
     chroma_apart: bool = False
+    shared: bool = False
 
     @property
     def psnr(self) -> float | None:
@@ -87,6 +91,7 @@ class Change(NamedTuple):
             "psnr_to_input": None if self.psnr is None else round(self.psnr, 4),
             "not_finite": self.not_finite,
             "chroma_apart": self.chroma_apart,
+            "shared": self.shared,
         }
 
 
@@ -301,8 +306,12 @@ class PictureRestorer:
         picture = values[:, :, :3]
         if self._network(3) is None or picture.dtype.kind == "b":
             return None
-        if not is_of_noise(network.model) or not shares_chroma_noise(picture):
+        if not is_of_noise(network.model):
             return None
+        if not shares_chroma_noise(picture):
+            light = [planes_of(part)[0] for part in _parts_to_estimate(picture)]
+            if SharedNoise.of(light, tones.black, tones.span) is None:
+                return None
         half = tones.span / 2
         of_chroma = Tones(-half, half)
         before, changes = planes_of(picture), []
@@ -322,18 +331,32 @@ class PictureRestorer:
         noise = math.sqrt(luma + weights[0] * blue + weights[1] * red)
         rms = math.sqrt(squares / picture.size) / tones.span
         share = float(np.mean([change.share for change in changes]))
-        return Change(noise, share, rms, chroma_apart=True)
+        shared = any(change.shared for change in changes)
+        return Change(noise, share, rms, chroma_apart=True, shared=shared)
 
     def _restore_one(self, network: _Network, picture: NDArray[Any], tones: ModelTones) -> Change:
         held = self._held(network, picture, tones)
-        noise, share = self._share(network, picture, tones, held)
+        shared = None
+        if held is not None:
+            parts = list(_parts_to_estimate(picture))
+            shared = SharedNoise.of(parts, tones.file.black, tones.file.span)
+        if shared is not None:
+            held = None
+            squared = float(np.mean([_mean_variance(part, shared.coarse) for part in parts]))
+            noise: float | None = math.sqrt(squared) / tones.file.span
+            share = 1.0
+        else:
+            noise, share = self._share(network, picture, tones, held)
         if share == 0 or self.strength == 0:
             gaps = int((~np.isfinite(picture)).sum()) if picture.dtype.kind == "f" else 0
-            return Change(noise, share, 0.0, gaps)
+            return Change(noise, share, 0.0, gaps, shared=shared is not None)
         squares, not_finite = 0.0, 0
         tiling = network.tiling((picture.shape[0], picture.shape[1]))
 
         def change(part: NDArray[Any]) -> NDArray[np.float32]:
+            if shared is not None:
+                known = _without_gaps(part)
+                return shared.change(known, tones.file.span, lambda p: network.change(p, tones))
             added = network.change(part, tones)
             return added if held is None else added * held.shares(part, added)
 
@@ -349,7 +372,8 @@ class PictureRestorer:
                     away[gaps], not_finite = 0, not_finite + int(gaps.sum())
                 squares += float(np.square(away / tones.file.span).sum())
                 rows[...] = made
-        return Change(noise, share, math.sqrt(squares / picture.size), not_finite)
+        rms = math.sqrt(squares / picture.size)
+        return Change(noise, share, rms, not_finite, shared=shared is not None)
 
     def _held(
         self, network: _Network, picture: NDArray[Any], tones: ModelTones
@@ -478,6 +502,7 @@ def mean_change(changes: Sequence[tuple[int, Change]]) -> Change:
         math.sqrt(np.average([change.rms**2 for change in each], weights=weights)),
         sum(change.not_finite for change in each),
         any(change.chroma_apart for change in each),
+        any(change.shared for change in each),
     )
 
 

@@ -144,7 +144,7 @@ def restore_file(
                 damaged = _chosen(frame).copy() if observers else None
                 with known_units():
                     change = restorer.restore(frame.values, channels, frame.shows_colours, tones)
-                if change.chroma_apart:
+                if change.chroma_apart or change.shared:
                     found_kinds.discard("correlated")
                 kinds.update(found_kinds)
                 changes.append((math.prod(frame.values.shape[:2]), change))
