@@ -62,6 +62,7 @@ BENCHMARKS = {
     "encoders": ("encoders", "", None),
     "duplicates": ("duplicates", "", None),
     "copies": ("copies", "recall", None),
+    "copies-judges": ("copies", "judges", None),
     "copies-alike": ("copies", "alike", None),
     "copies-time": ("copies", "time", None),
     "reranking": ("reranking", "", None),
@@ -84,7 +85,8 @@ BENCHMARKS = {
 # Those that look for data sets, and those that cannot run without being told where.
 WITH_DATA = ("defaults", "choice", "quality", "recall", "reranking", "shuffling")
 ONLY_WITH_FOLDER = (
-    "sparse", "anomalies", "matching", "encoders", "duplicates", "copies", "copies-alike",
+    "sparse", "anomalies", "matching", "encoders", "duplicates", "copies", "copies-judges",
+    "copies-alike",
     "copies-time", "adding", "opening", "noise-levels",
     "restoring-classics", "restoring-shipped", "restoring-folder", "restoring-trained",
     "restoring-clean", "restoring-jpeg", "restoring-memory", "blind-spot-folder",

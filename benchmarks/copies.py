@@ -1,6 +1,7 @@
 """How many copies of photographs are found, by what was done to them, and what else is.
 
     python -m benchmarks.copies recall --folder DATA [--half 0]
+    python -m benchmarks.copies judges --folder DATA [--pairs 50]
     python -m benchmarks.copies alike --folder DATA [--pictures 10000] [--page FOLDER]
     python -m benchmarks.copies time --folder DATA
 
@@ -9,6 +10,11 @@ were chosen on), beside one copy of each; recall is the share of photographs tha
 with their copy, "named" the share of these whose kind is named, "wrong" the number of pairs of
 different photographs that are found. Peers are the hashes of ImageHash, if it is installed: at 10
 of 64 bits, with the pairs that are wrong, and at the largest threshold without a wrong pair.
+judges: the same pairs, each by itself, beside local features: SIFT and ORB of OpenCV
+(`pip install opencv-python-headless`), both of the picture and of its mirror image, by the number
+of matches (nearest at most 0.75 of the next) that one affine map explains (RANSAC, 3 pixels). Their
+limit is the least at which no photograph of the other half is a copy of the one that the shipped
+matcher finds nearest to it.
 alike: what is found among pictures of CIFAR-10 and Fashion-MNIST, none of which was planted; the
 page shows all of it. time: processor time for 300 photographs, 60 of them copies, beside pHash's,
 and for more and more pictures.
@@ -20,14 +26,16 @@ import sys
 import tempfile
 import time
 from importlib.util import find_spec
+from io import BytesIO
 from math import cos, radians, sin
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from narrows import datasets
+from narrows import builtin, datasets
 from narrows.copies import find_copies
+from narrows.library import ExactIndex
 
 SEED = 0
 USUAL = 10  # bits of 64 by which hashes of copies may differ
@@ -207,6 +215,96 @@ def recall(given):
         print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 
 
+def features(name):
+    """Return a function of two pictures: the matches that one affine map explains."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    finder = cv2.SIFT_create() if name == "SIFT" else cv2.ORB_create(1000)
+    matcher = cv2.BFMatcher(cv2.NORM_L2 if name == "SIFT" else cv2.NORM_HAMMING)
+
+    def explained(one, other):
+        best = 0
+        found, its = finder.detectAndCompute(np.asarray(other.convert("L")), None)
+        for shown in (one, one.transpose(TURN.FLIP_LEFT_RIGHT)):
+            points, own = finder.detectAndCompute(np.asarray(shown.convert("L")), None)
+            if own is None or its is None or len(its) < 2:
+                continue
+            near = [pair for pair in matcher.knnMatch(own, its, k=2) if len(pair) == 2]
+            near = [a for a, b in near if a.distance < 0.75 * b.distance]
+            if len(near) < 3:
+                continue
+            ends = [
+                np.float32([p[i].pt for i in rows])
+                for p, rows in (
+                    (points, [m.queryIdx for m in near]), (found, [m.trainIdx for m in near]),
+                )
+            ]  # fmt: skip
+            cv2.setRNGSeed(SEED)
+            inside = cv2.estimateAffine2D(*ends, ransacReprojThreshold=3)[1]
+            best = max(best, 0 if inside is None else int(inside.sum()))
+        return best
+
+    return explained
+
+
+def by_us(one, other):
+    """Return 1 if the two pictures are found to be copies, and 0 otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, image in (("a", one), ("b", other)):
+            image.save(Path(folder) / f"{name}.bmp")
+        return len(find_copies(folder).groups)
+
+
+def judges(given):
+    files = sorted((given.folder / "photos" / "bsds-train").glob("*.jpg"))
+    halves = [[Image.open(file).convert("RGB") for file in files[half::2]] for half in (0, 1)]
+    ways = {"ours": by_us, "SIFT": features("SIFT"), "ORB": features("ORB")}
+    near = [nearest_others(photos) for photos in halves]
+    limits = {
+        name: 1 + max(way(*pair) for pair in near[0]) if name != "ours" else 1
+        for name, way in ways.items()
+    }
+    print(f"least matches of a copy: {limits['SIFT']} of SIFT, {limits['ORB']} of ORB\n")
+    print("| pairs | ours | SIFT | ORB |\n| --- | --- | --- | --- |", flush=True)
+    took, count = dict.fromkeys(ways, 0.0), 0
+
+    def shares(pairs):
+        nonlocal count
+        count += len(pairs)
+        found = dict.fromkeys(ways, 0)
+        for pair in pairs:
+            for name, way in ways.items():
+                start = time.process_time()
+                found[name] += way(*pair) >= limits[name]
+                took[name] += time.process_time() - start
+        return " | ".join(f"{found[name] / len(pairs):.3f}" for name in ways)
+
+    for kind in given.kinds or KINDS:
+        change, quality, _ = KINDS[kind]
+        pairs = []
+        for number, photo in enumerate(halves[1][: given.pairs]):
+            file = BytesIO()
+            random = np.random.default_rng([SEED, number])
+            change(photo, random).save(file, "JPEG", quality=quality)
+            pairs.append((photo, Image.open(file).convert("RGB")))
+        print(f"| {kind} | {shares(pairs)} |", flush=True)
+    print(f"| different photographs, the nearest | {shares(near[1])} |")
+    cells = " | ".join(f"{1e3 * took[name] / count:.0f}" for name in ways)
+    print(f"| CPU-milliseconds a pair | {cells} |")
+
+
+def nearest_others(photos):
+    """Return each photograph with the one that the shipped matcher finds nearest to it."""
+    matcher = builtin.matcher()
+    shape = matcher.sample_shape_
+    codes = matcher.transform(
+        np.stack([np.asarray(photo.resize(shape[1::-1], Image.Resampling.BOX)) for photo in photos])
+    )
+    found = ExactIndex(codes, "cosine").search(codes, 2)[1][:, 1]
+    return [(photo, photos[other]) for photo, other in zip(photos, found, strict=True)]
+
+
 def alike(given):
     print(f"seed {SEED}\n\n| pictures of | groups | pictures in them | ms a picture |")
     print("| --- | --- | --- | --- |", flush=True)
@@ -285,16 +383,17 @@ def has_imagehash():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["recall", "alike", "time"])
+    parser.add_argument("what", choices=["recall", "judges", "alike", "time"])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--half", type=int, choices=[0, 1], default=1)
     parser.add_argument("--kinds", nargs="+", choices=KINDS)
     parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--pairs", type=int, default=50, help='of "judges", of each kind')
     parser.add_argument("--page", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 3000, 10_000])
     given = parser.parse_args()
-    {"recall": recall, "alike": alike, "time": timed}[given.what](given)
+    {"recall": recall, "judges": judges, "alike": alike, "time": timed}[given.what](given)
 
 
 if __name__ == "__main__":
