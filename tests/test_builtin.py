@@ -149,9 +149,14 @@ def test_distorted_pictures_find_their_originals_by_the_matcher(run, tmp_path):
 
 def test_the_matcher_is_not_for_tables_and_no_model_is_taken_for_data(run, tmp_path):
     np.save("rows.npy", np.eye(5))
-    refused = run("index", "rows.npy", "-o", "l.lance")
-    assert refused.code == 3
-    assert "(32, 32, 3)" in refused.err
+    (tmp_path / "folder").mkdir()
+    np.save("folder/rows.npy", np.eye(5))
+    Path("table.csv").write_text("a,b\n1,2\n3,4\n")
+    for data in ("rows.npy", "folder", "table.csv"):
+        refused = run("index", data, "-o", "l.lance")
+        assert refused.code == 2
+        assert f"narrows train '{data}' -o MODEL" in refused.err
+        assert len(refused.err.splitlines()) == 1
     Image.new("RGB", (40, 40)).save("a.png")
     Autoencoder(2, max_epochs=1, random_state=SEED).fit(np.eye(9)).save("model")
     refused = run("index", "model", "-o", "l.lance")

@@ -1,5 +1,6 @@
 """``narrows pack`` and ``index``: pictures made ready, to learn from or to be matched."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,8 @@ import click
 from narrows.cli import options
 from narrows.cli.console import answer, note, one_answer, progress, recall_record
 from narrows.cli.exchange import load_for, options_by_file, reading_record, report_skipped
+from narrows.containment import is_file, is_folder
+from narrows.data.formats import IMAGE_SUFFIXES
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -129,7 +132,7 @@ def index(
             f"'{where}' exists already; add to it (--add), replace it (--overwrite) or choose "
             "another name"
         )
-    made_by = _made_by(models, encoder, data, may_be_known=add and exists)
+    made_by = _made_by(models, encoder, data, reading["exclude"], may_be_known=add and exists)
     connected = nullcontext() if ray is None else ray_workers(ray)
     with one_answer(), connected as workers:
         if approximate and workers is not None:
@@ -197,12 +200,18 @@ def _split(paths: tuple[Path, ...], encoder: dict[str, Any]) -> tuple[list[Path]
 
 
 def _made_by(
-    models: list[Path], encoder: dict[str, Any], data: Path, *, may_be_known: bool
+    models: list[Path],
+    encoder: dict[str, Any],
+    data: Path,
+    exclude: Sequence[str],
+    *,
+    may_be_known: bool,
 ) -> dict[str, Any]:
     """Load what makes the codes, as an argument of the library; nothing where it knows that."""
     from narrows import PictureEncoder
     from narrows.builtin import matcher
     from narrows.data.decoding import side_by_side
+    from narrows.data.files import holds_rows
     from narrows.errors import ParameterError, warn
     from narrows.storage import is_model
 
@@ -216,6 +225,12 @@ def _made_by(
     if is_model(data):
         raise ParameterError(
             f"'{data}' is a model, and there is nothing to index; give the data after it"
+        )
+    is_rows = is_file(data) and data.suffix.lower() not in IMAGE_SUFFIXES
+    if is_rows or (is_folder(data) and holds_rows(data, exclude)):
+        raise ParameterError(
+            f"the matcher that ships with Narrows takes picture files, and '{data}' holds rows; "
+            f"give a model before it (narrows train '{data}' -o MODEL)"
         )
     chosen = matcher()
     size = side_by_side(chosen.sample_shape_[:2])
