@@ -87,3 +87,32 @@ def test_the_command_draws_files_of_several_sizes(run, tmp_path: Path) -> None:
         with Image.open(f"{name}.png") as image:
             heights[name] = image.height
     assert heights["o"] < heights["s"]
+
+
+def test_each_page_of_a_file_is_drawn(run, tmp_path: Path, monkeypatch) -> None:
+    from narrows import evaluation
+
+    shown = []
+    draw = evaluation.contact_sheet
+
+    def seen(queries, *others, **named):
+        shown.extend(np.asarray(query).mean() for query in queries)
+        return draw(queries, *others, **named)
+
+    pages = [Image.fromarray(np.full((120, 160), level, np.uint8)) for level in (20, 120, 220)]
+    pages[0].save("q.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "photos").mkdir()
+    for number in range(6):
+        Image.fromarray(wave(100 + 20 * number, 200)).save(f"photos/{number}.png")
+    run("index", "photos", "-o", "l.lance")
+    monkeypatch.setattr(evaluation, "contact_sheet", seen)
+    for query in ("q.tif", "folder"):
+        if query == "folder":
+            (tmp_path / "folder").mkdir()
+            Path("q.tif").rename("folder/q.tif")
+        shown.clear()
+        drawn = run(
+            "match", "l.lance", query, "--pages", "all", "-k", "1", "--save", f"{query}.png"
+        )
+        assert drawn.code == 0
+        assert [round(level) for level in shown] == [20, 120, 220]

@@ -140,6 +140,33 @@ def test_another_disk_takes_copies_of_the_files(
     assert contents(photos) == before
 
 
+def test_pictures_that_show_more_than_the_one_to_keep_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    scene(5).resize((120, 90)).save(folder / "whole.png")
+    scene(5).crop((24, 18, 216, 162)).save(folder / "part.png")  # of more pixels
+    with pytest.warns(NarrowsWarning, match="shows more"):
+        moved = move_copies(find_copies(folder), tmp_path / "out")
+    assert moved.record is None
+    assert {file.name for file in folder.iterdir()} == {"whole.png", "part.png"}
+
+
+def test_a_copy_that_was_cut_short_is_made_anew(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where writing to another disk was killed: the part has a name of its own."""
+    before = contents(photos)
+    monkeypatch.setattr(os, "link", lambda *_a, **_k: (_ for _ in ()).throw(OSError(18, "disk")))
+    found = find_copies(photos)
+    first = found.groups[0].copies[0].picture
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f".{first.seen.digest.hex()[:16]}.part").write_bytes(b"cut")
+    moved = move_copies(found, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.part"))
+    undo_moves(moved.record, photos)
+    assert contents(photos) == before
+
+
 def test_folders_within_each_other_are_refused(photos: Path, tmp_path: Path) -> None:
     found = find_copies(photos)
     (tmp_path / "link").symlink_to(photos / "sub")
@@ -183,7 +210,17 @@ def test_a_list_of_another_kind_puts_nothing_back(photos: Path, tmp_path: Path) 
     moved = move_copies(find_copies(photos), tmp_path / "out")
     after = contents(photos)
     whole = moved.record.read_bytes()
-    for bad in (b"x\n", b"[]\n", b'{"from": 3}\n', b"\xff\xfe\n", whole + b"[" * 100_000 + b"\n"):
+    odd = b'{"from": "\\ud800", "to": "a", "size": 1, "digest": ""}\n'
+    far = b'{"from": "a", "to": "a", "size": 1e999, "digest": ""}\n'
+    for bad in (
+        odd,
+        far,
+        b"x\n",
+        b"[]\n",
+        b'{"from": 3}\n',
+        b"\xff\xfe\n",
+        whole + b"[" * 100_000 + b"\n",
+    ):
         moved.record.write_bytes(bad)
         with pytest.raises(UnreadableFileError, match="nothing was put back"):
             undo_moves(moved.record, photos)

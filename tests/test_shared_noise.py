@@ -130,6 +130,6 @@ def test_the_command_says_so(run, tmp_path) -> None:
     Image.fromarray(as_jpeg(with_noise(scene(), 25), 30)).save("noisy.png")
     told = run("denoise", "noisy.png", "-o", "restored.png", "--json")
     assert told.code == 0
-    assert told.json["pictures"][0]["shared"]
+    assert told.json["pictures"][0]["noise_shared"]
     assert "noise_shared" in [warning["kind"] for warning in told.json["warnings"]]
     assert "noise_kinds" not in told.json["pictures"][0]

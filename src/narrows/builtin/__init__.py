@@ -66,7 +66,7 @@ def denoiser(channels: int) -> DenoisingAutoencoder:
             f"channels={channels!r} is not allowed; the denoisers that ship are for 1 (grey) and 3 "
             "(colours); restore the channels of other pictures one by one"
         )
-    return DenoisingAutoencoder.restore(*_read(channels))
+    return DenoisingAutoencoder.restore(*_read(int(channels)))
 
 
 def matcher() -> Encoder:
@@ -121,7 +121,7 @@ def provenance(which: Which) -> dict[str, Any]:
     """
     if which not in (*CHANNELS, "matcher"):
         raise ParameterError(f"which={which!r} is not known; use 1, 3 or 'matcher'")
-    made: dict[str, Any] = _read(which)[0]["provenance"]
+    made: dict[str, Any] = _read("matcher" if which == "matcher" else int(which))[0]["provenance"]
     return made
 
 

@@ -59,8 +59,9 @@ def contact_sheet(
     if has_decoder:
         codes = queries.get("codes")
         if codes is None:
-            rows = library.read(queries["ids"]) if "ids" in queries else queries["query"]
-            codes = model.transform(rows[: len(names)])
+            ids = queries.get("ids", ())[: len(names)]
+            rows = library.read(ids) if ids else queries["query"][: len(names)]
+            codes = model.transform(rows)
         decoded = model.scaling_.to_pixels(model.inverse_transform(codes[: len(names)]))
     return draw(
         pictures or decoded,
@@ -89,7 +90,7 @@ def _of_queries(
     """Return pictures of queries in 8 bits: of files, the library, or rows; None of codes."""
     from narrows.data.decoding import preview
     from narrows.data.image_codec import DefectError, quietly
-    from narrows.data.reading import parse
+    from narrows.data.reading import parse, split_name
     from narrows.errors import MissingFileError
     from narrows.texts import as_name
 
@@ -100,10 +101,11 @@ def _of_queries(
     scaling: Any = library.model.scaling_
     pictures = []
     for row, name in zip(queries["query"], names, strict=False):
-        file = path / as_name(name) if path is not None and path.is_dir() else path
+        is_folder = path is not None and path.is_dir()
+        file = f"{path}/{as_name(name)}" if is_folder else f"{path}{split_name(name)[1]}"
         try:
             with quietly():
-                pictures.append(preview(parse(str(file)), scaling.show, side=_PIXELS))
+                pictures.append(preview(parse(file), scaling.show, side=_PIXELS))
         except (DefectError, MissingFileError):  # the rows of an array, or of a packed dataset
             pictures.append(scaling.to_pixels(row))
     return pictures

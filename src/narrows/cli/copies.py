@@ -1,5 +1,6 @@
 """``narrows duplicates`` of a folder of pictures, without a model or a library."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,12 +67,15 @@ def show_copies(
             **wanted,
         )
     record = {**found.as_json(), "state": place, "output": to}
-    if to is not None:
-        _write(to, found, record, overwrite=overwrite)
+    page = to if to is not None and to.suffix.lower() == ".html" else None
+    if page is not None:  # which shows the pictures where they are
+        _write(page, found, record, overwrite=overwrite)
     if move_to is not None:
         with progress("moving") as advance:
             moved = move_copies(found, move_to, progress=advance)
         record["moved"] = moved.as_json()
+    if to is not None and page is None:
+        _write(to, found, record, overwrite=overwrite)
     if answered(record):
         return
     n_copies = sum(len(group.copies) for group in found.groups)
@@ -82,11 +86,12 @@ def show_copies(
     if found.looked_at < found.pictures:
         line += f", {found.pictures - found.looked_at} of them known from an earlier scan"
     if found.limit is not None and found.limit > _USUAL:
-        line += "; different pictures are alike here, so only copies of little change are named"
+        line += "; different pictures are alike here, so only slightly changed copies are listed"
     if move_to is not None:
         line += f"; {_in(move_to, moved.moves)}"
         if moved.record is not None:
-            line += f" (back: narrows duplicates {folder} --undo {moved.record})"
+            undo = shlex.join(["narrows", "duplicates", str(folder), "--undo", str(moved.record)])
+            line += f" (to undo: {undo})"
     if to is not None:
         click.echo(f"{line}, in {to}")
         return

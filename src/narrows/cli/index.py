@@ -236,8 +236,9 @@ def _made_by(
     size = side_by_side(chosen.sample_shape_[:2])
     warn(
         f"the matcher that ships with Narrows makes the codes, from {size} pixels of each picture; "
-        "they find copies and pictures alike at a glance, and a model of these pictures (narrows "
-        f"train '{data}' --for matching -o MODEL) or an encoder (--encoder FILE.onnx) finds more",
+        "they find copies and pictures of similar layout and colour; a model trained on these "
+        f"pictures (narrows train '{data}' --for matching -o MODEL) or an encoder (--encoder "
+        "FILE.onnx) finds more",
         kind="built_in_matcher",
         stacklevel=2,
     )

@@ -237,7 +237,7 @@ def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) 
     "--undo",
     type=options.PATH,
     metavar="LIST",
-    help="Of a folder: put back what was moved out of it, by the list.",
+    help="Of a folder: put back what was moved out of it, listed in LIST (moved-1.jsonl).",
 )
 @click.option(
     "--threshold",
@@ -295,7 +295,7 @@ def duplicates(
             )
         undo = of_folders.pop("undo")
         if undo is not None:
-            undo_copies(pictures, undo, {**of_folders, "to": to})
+            undo_copies(pictures, undo, {**of_folders, "to": to, "overwrite": overwrite})
         else:
             show_copies(pictures, to=to, overwrite=overwrite, **of_folders)
         return

@@ -398,8 +398,8 @@ def _warn(done: "Sequence[FileChange]") -> None:
     say(
         "noise_shared",
         [one for one in done if one.change.shared],
-        "with noise that neighbouring pixels share, as after JPEG or resizing: fine noise was "
-        "added to it, so that the model sees noise as it learned from, and all of it taken away",
+        "with noise that neighbouring pixels share, as after JPEG or resizing: high-frequency "
+        "noise was added first, so that the model recognises the noise, and both were removed",
     )
     say(
         "tones_guessed",

@@ -196,8 +196,8 @@ def find_copies(
         Patterns of files and folders that are left out.
     rotated, mirrored, crops : bool, default=True
         Whether copies are looked for that are rotated by quarters, mirrored, or show a part of the
-        other picture, beyond 3 % of a side. Of two such pictures that are both copies of a third,
-        each is compared with that one.
+        other picture, beyond 3 % of a side. Two pictures that differ in such a way are still in one
+        group if both are copies of a third.
     max_pixels : int, optional
         See :class:`narrows.data.reading.Reading`.
     state : str or Path, optional
@@ -353,7 +353,7 @@ class _Found:
         self.limit: float | None = None
         self._pyramid = Pyramid(np.stack([*squares, empty])[:-1])
         if len(showing) > 1:
-            candidates = wanted.of(proposer.propose(self._pyramid.plain[32]))
+            candidates = wanted.filtered(proposer.propose(self._pyramid.plain[32]))
             pairs = judge(self._pyramid, candidates, self._sizes)
             self.limit = pairs.limit
             self._add(pairs, showing)
@@ -465,7 +465,10 @@ class _Found:
         ends, others = np.array([[self._row[number]], [self._row[root]]])
         candidate = Candidates(ends, others, map_[None])
         judged = judge(self._pyramid, candidate, self._sizes, self.limit)
-        return judged.maps[0] if len(judged.ends) else None
+        if not len(judged.ends) or self._wanted.are_ruled_out(judged.maps)[0]:
+            return None
+        found: Maps = judged.maps[0]
+        return found
 
     def _equal_kind(self, one: Picture, other: Picture) -> str:
         if one.seen.digest != other.seen.digest:

@@ -1,15 +1,17 @@
 """Copies are moved out of their folder; a list of them puts them back.
 
-A line of the list is on the disk before its file moves. However this is interrupted, each file is
-in its place, in the new one, or in both, and the list names both. Nothing is overwritten; links
-are neither moved nor followed.
+A line of the list is written and flushed to the disk before its file moves. However this is
+interrupted, each file is whole in its place, in the new one, or in both, and the list names both.
+Nothing is overwritten. Symbolic links are neither moved nor followed.
 """
 
 import errno
 import json
 import os
+import shlex
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import file_digest
 from itertools import count
@@ -17,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from narrows.atomic import check_output, sync
-from narrows.copies.finding import Copies, Picture
+from narrows.copies.finding import Copies, Copy, Picture
 from narrows.data.decoding import Progress
 from narrows.data.folders import check_exists
 from narrows.errors import OutputError, ParameterError, UnreadableFileError, warn
@@ -102,8 +104,9 @@ def move_copies(found: Copies, to: str | Path, *, progress: Progress | None = No
 
     They keep their paths below it, with a number where a name is taken, and are named in a new list
     there (``moved-1.jsonl``, ``moved-2.jsonl`` and so on), from which :func:`undo_moves` puts them
-    back. Links and what they lead to stay, as do files that changed since the scan, and copies of
-    a kept picture that changed.
+    back. These stay: pictures that show more than the one to keep, or were compared with another
+    one; symbolic links among the pictures found, and their targets; files that changed since the
+    scan, and copies of a kept picture that changed.
 
     Parameters
     ----------
@@ -157,23 +160,21 @@ def move_copies(found: Copies, to: str | Path, *, progress: Progress | None = No
     if not total:
         return Moved(None, [], [])
     pictures = [p for g in found.groups for p in (g.keep, *(copy.picture for copy in g.copies))]
-    led_to = {p.path.resolve() for p in pictures if p.path.is_symlink()}
+    link_targets = {p.path.resolve() for p in pictures if p.path.is_symlink()}
     moves: list[Move] = []
     left: list[tuple[Path, str]] = []
     listed, file = _new_list(Path(to).resolve())
     with file:
         for group in found.groups:
-            gone = _why_other(
+            gone = _why_changed(
                 group.keep.path, group.keep.seen.n_bytes, group.keep.seen.digest.hex()
             )
             for copy in group.copies:
-                picture, why = copy.picture, ""
+                picture = copy.picture
                 if gone:
-                    why = (
-                        f"'{shortened(group.keep.name)}', which was to be kept, {gone}; scan again"
-                    )
-                elif picture.path.is_symlink() or picture.path.resolve() in led_to:
-                    why = "it is a link, or a link leads to it"
+                    why = f"'{shortened(group.keep.name)}', which was to be kept, {gone}"
+                else:
+                    why = _why_not(copy, group.keep, link_targets)
                 made = why or _move(found.folder, picture, listed, file)
                 if isinstance(made, Move):
                     moves.append(made)
@@ -181,7 +182,7 @@ def move_copies(found: Copies, to: str | Path, *, progress: Progress | None = No
                     left.append((picture.path, made))
                 if progress is not None:
                     progress(len(moves) + len(left), total)
-    if not listed.stat().st_size:
+    if not moves:
         listed.unlink()
     if left:
         path, why = left[0]
@@ -194,7 +195,18 @@ def move_copies(found: Copies, to: str | Path, *, progress: Progress | None = No
     return Moved(listed if moves else None, moves, left)
 
 
-def _new_list(folder: Path) -> tuple[Path, IO[str]]:
+def _why_not(copy: Copy, kept: Picture, link_targets: set[Path]) -> str:
+    """Tell why a copy has to stay; "" if it may be moved."""
+    if copy.of is not kept:
+        return "it was compared with another picture than the one to keep"
+    if "shows more" in copy.change.kinds:
+        return "it shows more than the picture to keep"
+    if copy.picture.path.is_symlink() or copy.picture.path.resolve() in link_targets:
+        return "it is a symbolic link, or the target of one"
+    return ""
+
+
+def _new_list(folder: Path) -> tuple[Path, IO[bytes]]:
     """Make the folder, and a list of a new name in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,40 +214,33 @@ def _new_list(folder: Path) -> tuple[Path, IO[str]]:
             path = folder / f"moved-{number}.jsonl"
             if not os.path.lexists(path):
                 break
-        return path, path.open("x", encoding="utf-8")
+        file = path.open("xb", buffering=0)
     except OSError as error:
         raise OutputError(
             f"no list can be written to '{folder}' ({error.strerror}), and nothing was moved; name "
             "another folder (--move-to, to)"
         ) from error
+    _sync(folder)
+    return path, file
 
 
-def _move(folder: Path, picture: Picture, listed: Path, file: IO[str]) -> Move | str:
+def _move(folder: Path, picture: Picture, listed: Path, file: IO[bytes]) -> Move | str:
     """Move a picture; return why it stays, if it does."""
     size, digest = picture.seen.n_bytes, picture.seen.digest.hex()
     source = folder.resolve() / picture.name
-    if why := _why_other(source, size, digest):
+    if why := _why_changed(source, size, digest):
         return f"it {why}; scan again"
     try:
-        target = _free(_within(listed.parent, picture.name))
+        target = _free_path(_within(listed.parent, picture.name))
     except OSError as error:
-        return f"no folder can be made for it: {error.strerror}"
+        return f"it cannot be moved: {error.strerror}"
     line = {
         "from": as_text(picture.name),
         "to": as_text(target.relative_to(listed.parent).as_posix()),
         "size": size,
         "digest": digest,
     }
-    try:
-        file.write(json.dumps(line) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(
-            f"'{listed}' cannot be written ({error.strerror}), and no more is moved; make room and "
-            f"repeat this, or put files back (narrows duplicates '{folder}' --undo '{listed}', "
-            "undo_moves)"
-        ) from error
+    _write_line(file, json.dumps(line), listed, folder)
     try:
         _rename(source, target, digest)
     except OSError as error:
@@ -243,23 +248,37 @@ def _move(folder: Path, picture: Picture, listed: Path, file: IO[str]) -> Move |
     return Move(source, target, size, digest)
 
 
+def _write_line(file: IO[bytes], line: str, listed: Path, folder: Path) -> None:
+    """Write a line of the list, and flush it to the disk."""
+    contents = f"{line}\n".encode()
+    try:
+        while contents:
+            contents = contents[file.write(contents) :]
+        os.fsync(file.fileno())
+    except OSError as error:
+        undo = shlex.join(["narrows", "duplicates", str(folder), "--undo", str(listed)])
+        raise OutputError(
+            f"'{listed}' cannot be written ({error.strerror}), and no more is moved; make room and "
+            f"repeat this, or put files back ({undo}, undo_moves)"
+        ) from error
+
+
 def _within(folder: Path, name: str) -> Path:
-    """Return the path of a name in a folder, whose own folder is made.
+    """Return the path of a name in a folder.
 
     Raises
     ------
     OSError
-        If it would lie outside, by its name or by links, or its folder cannot be made.
+        If it lies outside, by its name or by links.
     """
     path = folder / name
     outside = "\0" in name or PurePosixPath(name).is_absolute() or ".." in path.parts
     if outside or not path.parent.resolve().is_relative_to(folder.resolve()):
         raise OSError(errno.ELOOP, f"'{shortened(name)}' leads out of '{folder}'")
-    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _free(wanted: Path) -> Path:
+def _free_path(wanted: Path) -> Path:
     """Return a path with a number, if it is taken."""
     path = wanted
     for number in count(2):
@@ -269,7 +288,7 @@ def _free(wanted: Path) -> Path:
     return path
 
 
-def _why_other(path: Path, size: int, digest: str) -> str:
+def _why_changed(path: Path, size: int, digest: str) -> str:
     """Tell why a file is not the one of this size and hash; "" if it is."""
     try:
         known = path.stat()
@@ -293,36 +312,49 @@ def _rename(source: Path, target: Path, digest: str) -> None:
     Raises
     ------
     OSError
-        If it cannot be done; the file has its old name alone, then.
+        If it cannot be done; the file keeps its old name then.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target, follow_symlinks=False)  # unlike a renaming, never overwrites
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         _copy(source, target, digest)
+    _sync(target.parent)
     try:
-        sync(target.parent)
-        source.unlink()
+        source.unlink(missing_ok=True)
     except OSError:
         target.unlink()
         raise
 
 
 def _copy(source: Path, target: Path, digest: str) -> None:
-    """Copy a file, with its times and rights, to a free name, and check what was written."""
+    """Copy a file with its times and rights; the free name is there once all of it is written."""
+    part = target.with_name(f".{digest[:16]}.part")
     try:
-        with source.open("rb") as old, target.open("xb") as new:
+        with source.open("rb") as old, part.open("wb") as new:
             shutil.copyfileobj(old, new)
             new.flush()
             os.fsync(new.fileno())
-        shutil.copystat(source, target)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    if _digest(target) != digest:
-        target.unlink()
-        raise OSError(errno.EIO, "other bytes were written")
+        with suppress(OSError):  # some disks keep no rights
+            shutil.copystat(source, part)
+        if _digest(part) != digest:
+            raise OSError(errno.EIO, "other bytes were written")
+        try:
+            os.link(part, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS or os.path.lexists(target):
+                raise
+            part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Flush a folder's entries to the disk, where its file system can."""
+    with suppress(OSError):
+        sync(folder)
 
 
 def undo_moves(
@@ -402,8 +434,8 @@ def _put_back(move: Move, place: Path, now: Path) -> bool:
     OSError
         If it cannot be put back.
     """
-    here = "is a link" if now.is_symlink() else _why_other(now, move.size, move.digest)
-    is_back = not _why_other(place, move.size, move.digest)
+    here = "is a link" if now.is_symlink() else _why_changed(now, move.size, move.digest)
+    is_back = not _why_changed(place, move.size, move.digest)
     if here == "is missing" and is_back:
         return False
     if here:
@@ -431,18 +463,24 @@ def _read(path: Path) -> list[tuple[str, str, int, str]]:
     """Read a list. An incomplete last line is left out: its file had not been moved."""
     check_exists(path, "a list that narrows duplicates --move-to wrote")
     try:
-        lines = map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
-        return [
-            (as_name(line["from"]), as_name(line["to"]), int(line["size"]), str(line["digest"]))
-            for line in lines
-        ]
+        *lines, last = path.read_text(encoding="utf-8").split("\n")
+        with suppress(ValueError):
+            json.loads(last)
+            lines.append(last)
+        return [_entry(json.loads(line)) for line in lines]
     except OSError as error:
         raise UnreadableFileError(
             f"'{path}' cannot be read: {error.strerror}", path=path
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UnreadableFileError(
             f"'{path}' is no list of moved files, and nothing was put back; name a list that "
             "narrows duplicates --move-to wrote (moved-1.jsonl)",
             path=path,
         ) from error
+
+
+def _entry(line: dict[str, Any]) -> tuple[str, str, int, str]:
+    name, to = as_name(line["from"]), as_name(line["to"])
+    os.fsencode(name + to)  # they can be names of files
+    return name, to, int(line["size"]), str(line["digest"])

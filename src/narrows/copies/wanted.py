@@ -54,7 +54,7 @@ class Wanted:
             out |= (np.abs(np.stack([centre - reach, centre + reach - 1])) > _MARGIN).any((0, 2))
         return out
 
-    def of(self, found: Candidates) -> Candidates:
+    def filtered(self, found: Candidates) -> Candidates:
         """Return the candidates that may be of the kinds that are looked for.
 
         A crop is told only once it is registered.

@@ -33,7 +33,7 @@ from narrows.library.ivf_build import InvertedLists, Recall, index_names, is_ins
 from narrows.library.pictures import StoredPictures
 from narrows.library.table import Table
 from narrows.library.workers import Workers
-from narrows.models.validation import check_codes
+from narrows.models.validation import check_codes, check_number
 from narrows.networks import METRICS, Metric
 from narrows.remote import Remote
 from narrows.ssim import structural_similarity
@@ -264,7 +264,10 @@ class Item:
             If the library only refers to the file, and that is gone or has changed.
         LibraryError
             If the library's rows are no pictures.
+        ParameterError
+            If ``side`` is no whole number of at least 1.
         """
+        check_number("side", side, low=1, integral=True)
         return self._pictures.preview(self._row, side)
 
     @cached_property

@@ -91,8 +91,8 @@ def sentence(choices: dict[str, Choice]) -> str:
     if {"corruption", "corruption_level"} <= set(choices):
         names, why = choices["corruption"]
         level: Any = choices.pop("corruption_level").value
-        if isinstance(names, tuple):
-            levels = level if len(names) > 1 else (level,)
+        levels = level if isinstance(names, tuple) and len(names) > 1 else (level,)
+        if isinstance(names, tuple) and isinstance(levels, tuple) and len(names) == len(levels):
             each = (f"{name} {own}" for name, own in zip(names, levels, strict=True))
             choices["corruption"] = Choice(", ".join(each), why)
     for name, (value, reason) in choices.items():

@@ -91,7 +91,7 @@ class Change(NamedTuple):
             "psnr_to_input": None if self.psnr is None else round(self.psnr, 4),
             "not_finite": self.not_finite,
             "chroma_apart": self.chroma_apart,
-            "shared": self.shared,
+            "noise_shared": self.shared,
         }
 
 
@@ -308,17 +308,21 @@ class PictureRestorer:
             return None
         if not is_of_noise(network.model):
             return None
+        shared = None
         if not shares_chroma_noise(picture):
             light = [planes_of(part)[0] for part in _parts_to_estimate(picture)]
-            if SharedNoise.of(light, tones.black, tones.span) is None:
+            shared = SharedNoise.of(light, tones.black, tones.span)
+            if shared is None:
                 return None
         half = tones.span / 2
         of_chroma = Tones(-half, half)
-        before, changes = planes_of(picture), []
+        before = planes_of(picture)
+        changes: list[Change] = []
         after = Planes(*(plane.copy() for plane in before))
         for plane, own in zip(after, (tones, of_chroma, of_chroma), strict=True):
             low, high = ends_of(network.model.scaling_)
-            changes.append(self._restore_one(network, plane, ModelTones(own, low, high)))
+            of_light = shared if not changes else None
+            changes.append(self._restore_one(network, plane, ModelTones(own, low, high), of_light))
         squares = 0.0
         added = colours_of(*(new - old for new, old in zip(after, before, strict=True)))
         for start in range(0, len(picture), _ROWS):
@@ -331,19 +335,24 @@ class PictureRestorer:
         noise = math.sqrt(luma + weights[0] * blue + weights[1] * red)
         rms = math.sqrt(squares / picture.size) / tones.span
         share = float(np.mean([change.share for change in changes]))
-        shared = any(change.shared for change in changes)
-        return Change(noise, share, rms, chroma_apart=True, shared=shared)
+        of_any = any(change.shared for change in changes)
+        return Change(noise, share, rms, chroma_apart=True, shared=of_any)
 
-    def _restore_one(self, network: _Network, picture: NDArray[Any], tones: ModelTones) -> Change:
+    def _restore_one(
+        self,
+        network: _Network,
+        picture: NDArray[Any],
+        tones: ModelTones,
+        shared: SharedNoise | None = None,
+    ) -> Change:
         held = self._held(network, picture, tones)
-        shared = None
-        if held is not None:
-            parts = list(_parts_to_estimate(picture))
-            shared = SharedNoise.of(parts, tones.file.black, tones.file.span)
+        span = tones.file.span
+        parts = list(_parts_to_estimate(picture))
+        if shared is None and held is not None:
+            shared = SharedNoise.of(parts, tones.file.black, span)
         if shared is not None:
-            held = None
             squared = float(np.mean([_mean_variance(part, shared.coarse) for part in parts]))
-            noise: float | None = math.sqrt(squared) / tones.file.span
+            noise: float | None = math.sqrt(squared) / span
             share = 1.0
         else:
             noise, share = self._share(network, picture, tones, held)
@@ -355,8 +364,7 @@ class PictureRestorer:
 
         def change(part: NDArray[Any]) -> NDArray[np.float32]:
             if shared is not None:
-                known = _without_gaps(part)
-                return shared.change(known, tones.file.span, lambda p: network.change(p, tones))
+                return shared.change(_without_gaps(part), span, lambda p: network.change(p, tones))
             added = network.change(part, tones)
             return added if held is None else added * held.shares(part, added)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from narrows.data.noise_level import NoiseVariance, noise_by_brightness
+from narrows.models.tiles import GRID
 
 # Noise is shared where the coarse noise is so many times the fine one, at least this share of the
 # range, and falls at least so much from half to a quarter of the size.
@@ -32,6 +33,7 @@ _SMALLEST = 96  # pixels of a side, of which a quarter still shows its noise
 # Fine noise is added up to so many times the coarse one, without its parts coarser than this
 # standard deviation in pixels; how often it is drawn; and how far light is smoothed for its level.
 _ADDED, _FINE, _DRAWS, _LIGHT = 1.25, 0.7, 2, 2.0
+_CHANNELS = 4  # that have noise of their own
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class SharedNoise:
             return None
         coarse = variances[1]
         varies = np.concatenate([_variation(_halved(part), coarse) for part in halves])
-        if np.quantile(varies, _EVEN) < _VARIES:
+        varies = varies[np.isfinite(varies)]
+        if not varies.size or np.quantile(varies, _EVEN) < _VARIES:
             return None
         coarse = coarse._replace(at_low=4 * coarse.at_low, at_high=4 * coarse.at_high)
         return cls(coarse, variances[0])
@@ -98,17 +101,23 @@ class SharedNoise:
         change : callable
             What the model adds to a part, of white.
         """
-        axes = (0, 1)
-        light = gaussian_filter(part.astype(np.float32), _LIGHT, axes=axes)
+        light = gaussian_filter(part.astype(np.float32), _LIGHT, axes=(0, 1))
         missing = _ADDED**2 * self.coarse.at(light) - self.fine.at(light)
         level = np.sqrt(missing.clip(0)).astype(np.float32)
-        rng = np.random.default_rng(0)
         total = np.zeros(part.shape, np.float32)
-        for _ in range(_DRAWS):
-            noise = rng.standard_normal(part.shape, np.float32)
-            noise = level * (noise - gaussian_filter(noise, _FINE, axes=axes))
+        for draw in range(_DRAWS):
+            noise = level * _high_frequencies(part.shape, draw)
             total += change((part + noise).astype(np.float32)) + noise / np.float32(span)
         return np.asarray(total / _DRAWS, np.float32)
+
+
+def _high_frequencies(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
+    """Draw noise without low frequencies, the same at each multiple of the tiles' grid."""
+    tile = np.random.default_rng(seed).standard_normal((GRID, GRID, _CHANNELS), np.float32)
+    tile -= gaussian_filter(tile, _FINE, axes=(0, 1), mode="wrap")
+    repeats = [-(-n // GRID) for n in shape[:2]]
+    noise = np.tile(tile, (*repeats, 1))[: shape[0], : shape[1]]
+    return noise[:, :, 0] if len(shape) == 2 else noise[:, :, np.arange(shape[2]) % _CHANNELS]
 
 
 def _share_at_ends(part: NDArray[Any]) -> float:

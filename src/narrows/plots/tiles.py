@@ -496,13 +496,14 @@ def contact_sheet(
         sheet.sides(block)
         restored = None if decoded is None else decoded[block]
         sheet.stack(block, 0, queries[block], restored, INK)
-        sheet.caption(block, 0, own or names[block], "", INK)
+        sheet.caption(block, 0, own or PurePath(names[block]).name, "", INK)
         for column, match in enumerate(nearest, 1):
             theirs = label(match.path) if label else None
             colour = NEUTRAL if label is None else SAME if theirs == own else OTHER
             restored = None if decoded is None else match.decoded
             sheet.stack(block, column, match.picture, restored, colour)
-            sheet.caption(block, column, theirs or match.path, _figure(match.distance), colour)
+            name = theirs or PurePath(match.path).name
+            sheet.caption(block, column, name, _figure(match.distance), colour)
     sheet.foot(with_labels=label is not None)
     return sheet.figure
 
@@ -629,10 +630,8 @@ def _figure(distance: float) -> str:
     return f"{distance:#.3g}".rstrip(".")
 
 
-def _short(path: str, width: int) -> str:
-    """Return a path's last part, without its middle where it is too long."""
+def _short(name: str, width: int) -> str:
+    """Return a name without its middle where it is too long."""
     # One character for each: escapes, as used elsewhere, would leave no room for the name.
-    name = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in PurePath(path).name
-    )
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
     return name if len(name) <= width else f"{name[: width - 8]}…{name[-7:]}"
