@@ -1,6 +1,7 @@
 """Encoders that were trained elsewhere: ONNX files and torch modules against torch's results."""
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,20 @@ def text(tmp_path):
     return path
 
 
+def outside(tmp_path):
+    """Return a graph whose weights are said to be in a file outside of its folder."""
+    path = external(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"beside.bin", b"../own.bin"))
+    return path
+
+
+def truncated(tmp_path):
+    path = onnx_kit.save(tmp_path / "cut.onnx")
+    contents = path.read_bytes()
+    path.write_bytes(contents[: 2 * len(contents) // 3])
+    return path
+
+
 def made(**options):
     return lambda folder: onnx_kit.save(folder / "m.onnx", **options)
 
@@ -193,6 +208,8 @@ GRAPHS = {
     "folder": (lambda folder: folder, {}, UnreadableFileError, "name an ONNX file"),
     "text": (text, {}, UnreadableFileError, "is no ONNX file"),
     "external": (external, {}, UnreadableFileError, "'w' in another file, which is not read"),
+    "outside": (outside, {}, UnreadableFileError, "'w' in another file, which is not read"),
+    "truncated": (truncated, {}, UnreadableFileError, "is no ONNX file"),
     "foreign": (foreign, {}, UnreadableFileError, r"other libraries \(evil\.ops\.Steal\)"),
     "two outputs": (
         made(outputs=["codes", "means"]),
@@ -240,6 +257,25 @@ def test_what_is_no_encoder_is_refused_in_one_line(tmp_path, name):
         PictureEncoder.from_onnx(make(tmp_path), **{**PIXELS, **options})
     assert isinstance(caught.value, kind)
     assert len(str(caught.value)) <= 480
+
+
+@pytest.mark.parametrize(
+    "name", ["truncated", "external", "two outputs", "any size", "rank", "maps", "NaN"]
+)
+def test_the_command_line_refuses_it_and_writes_nothing(run, tmp_path, name):
+    make, _, kind, message = GRAPHS[name]
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save("photos/a.png")
+    mean = "1" if name == "NaN" else "0"
+    refused = run(
+        "index", "photos", "--encoder", make(tmp_path), "-o", "l.lance",
+        "--mean", mean, "--deviation", "1",
+    )  # fmt: skip
+    assert refused.code == (2 if kind is ParameterError else 3)
+    assert re.search(message.replace("picture 0", ""), refused.err)
+    (line,) = [line for line in refused.err.splitlines() if "error: " in line]
+    assert len(line) <= 500
+    assert not Path("l.lance").exists()
 
 
 def test_one_of_several_outputs_is_chosen(tmp_path):
