@@ -91,6 +91,28 @@ def test_what_is_dropped_pasted_or_chosen_is_matched(page, served: Served, tmp_p
     expect(page.get_by_role("img", name="Restored from its code")).to_be_visible()
 
 
+@pytest.mark.parametrize(("down", "across"), [(3, 9), (8, 4)])
+def test_a_restored_picture_is_shown_in_the_proportions_of_its_own(
+    page, served: Served, down: int, across: int
+) -> None:
+    page.goto("/")
+    says(page, "300 pictures")
+    arrive(page, "drop", encode_png(np.kron(served.X[40], np.ones((down, across), np.uint8))))
+    says(page, "12 nearest of 300")
+    restored = page.get_by_role("img", name="Restored from its code")
+    expect(restored).to_have_css("object-fit", "fill")
+    ratio = restored.evaluate(
+        """image => {
+          const style = getComputedStyle(image), inside = (size, one, other) =>
+            size - parseFloat(style[one]) - parseFloat(style[other]);
+          return inside(image.offsetHeight, "paddingTop", "paddingBottom")
+            / inside(image.offsetWidth, "paddingLeft", "paddingRight");
+        }"""
+    )
+    height, width = served.X[40].shape
+    assert ratio == pytest.approx(down * height / (across * width), rel=0.05)
+
+
 def test_matches_lead_on_by_keyboard_and_back(page, served: Served) -> None:
     page.goto("/#/match")
     focus_by_tab(page, page.get_by_role("region", name="Pictures").get_by_role("link").nth(2))

@@ -235,9 +235,10 @@ def _made_by(
     chosen = matcher()
     size = side_by_side(chosen.sample_shape_[:2])
     warn(
-        f"the matcher that ships with Narrows makes the codes, from {size} pixels in colours "
-        "(grey ones three times); they find copies and pictures of similar layout and colour; a model trained on these "
-        f"pictures (narrows train '{data}' --for matching -o MODEL) or an encoder (--encoder "
+        f"the matcher that ships with Narrows makes the codes, from {size} pixels in colours (grey "
+        "ones three times); they find copies and pictures of similar layout and colour; a model "
+        "trained on these pictures "
+        f"(narrows train '{data}' --for matching -o MODEL) or an encoder (--encoder "
         "FILE.onnx) finds more",
         kind="built_in_matcher",
         stacklevel=2,
